@@ -1,0 +1,1 @@
+"""WHO, and what each may reach."""

@@ -1,0 +1,1 @@
+"""WHAT HAPPENED: every decision, recorded once and provable."""

@@ -1,0 +1,8 @@
+"""Django application `auditlog`."""
+
+from django.apps import AppConfig
+
+
+class AuditLogConfig(AppConfig):
+    name = "auditlog"
+    verbose_name = "Audit log"

@@ -1,0 +1,1 @@
+"""The audit records as rows."""

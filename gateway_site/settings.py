@@ -1,0 +1,197 @@
+"""All settings, read from GATEWAY_* variables and `.env`. One file for every environment.
+
+Dangerous combinations are refused at start by gateway_site/checks.py, not here: a management
+command must be able to run (and say what is wrong) with a bad configuration.
+"""
+
+import sys
+from pathlib import Path
+
+import environ
+
+from gateway_site import __version__
+from gateway_site.keys import KeyMissing, load_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+# --- where and as what Gatehouse runs -----------------------------------------------------
+VERSION = __version__
+GATEWAY_ENV = env.str("GATEWAY_ENV", default="production")
+DEVELOPMENT = GATEWAY_ENV == "development"
+DEBUG = env.bool("GATEWAY_DEBUG", default=False)
+GATEWAY_DATA_DIR = Path(env.str("GATEWAY_DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
+GATEWAY_DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o750)
+GATEWAY_BIND = env.str("GATEWAY_BIND", default="127.0.0.1:8000")
+GATEWAY_ROLE = env.str("GATEWAY_ROLE", default="all")
+GATEWAY_REDIS_URL = env.str("GATEWAY_REDIS_URL", default="")
+GATEWAY_NODE = env.str("GATEWAY_NODE", default="")
+
+# --- data plane ---------------------------------------------------------------------------
+GATEWAY_AUTH_MODE = env.str("GATEWAY_AUTH_MODE", default="gateway")
+GATEWAY_API_KEY = env.list("GATEWAY_API_KEY", default=[])
+GATEWAY_CORS_ORIGINS = env.list("GATEWAY_CORS_ORIGINS", default=[])
+GATEWAY_MAX_BODY_BYTES = env.int("GATEWAY_MAX_BODY_BYTES", default=1_048_576)
+GATEWAY_ROUTE_TIMEOUT = env.float("GATEWAY_ROUTE_TIMEOUT", default=15.0)
+GATEWAY_MAX_HEADER_COUNT = env.int("GATEWAY_MAX_HEADER_COUNT", default=100)
+GATEWAY_MAX_HEADER_BYTES = env.int("GATEWAY_MAX_HEADER_BYTES", default=32_768)
+GATEWAY_UNDERSCORE_HEADERS = env.str("GATEWAY_UNDERSCORE_HEADERS", default="drop")  # drop | reject
+GATEWAY_UPSTREAM_CONNECTIONS = env.int("GATEWAY_UPSTREAM_CONNECTIONS", default=256)
+GATEWAY_ALLOW_LOOPBACK_UPSTREAMS = env.bool("GATEWAY_ALLOW_LOOPBACK_UPSTREAMS", default=DEVELOPMENT)
+GATEWAY_DIRECTORY_PRELOAD = env.int("GATEWAY_DIRECTORY_PRELOAD", default=200_000)
+GATEWAY_DRAIN_SECONDS = env.int("GATEWAY_DRAIN_SECONDS", default=30)
+GATEWAY_KEY_ROTATION_GRACE_SECONDS = env.int("GATEWAY_KEY_ROTATION_GRACE_SECONDS", default=86_400)
+
+# --- secret keys --------------------------------------------------------------------------
+GATEWAY_KEY_DIR = GATEWAY_DATA_DIR / "keys"
+MISSING_KEYS: list[str] = []
+
+
+def _key(name: str) -> str:
+    try:
+        return load_key(name, GATEWAY_KEY_DIR, may_create=DEVELOPMENT)
+    except KeyMissing:
+        MISSING_KEYS.append(name)
+        # Long enough for Django to start a command such as `generate_keys`; the checks refuse to serve.
+        return f"missing-{name}-" + "0" * 50
+
+
+SECRET_KEY = _key("secret_key")
+GATEWAY_API_KEY_PEPPER = _key("api_key_pepper")
+GATEWAY_ENCRYPTION_KEY = _key("encryption_key")
+
+# --- Django -------------------------------------------------------------------------------
+ALLOWED_HOSTS = env.list("GATEWAY_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("GATEWAY_CSRF_TRUSTED_ORIGINS", default=[])
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "unfold.contrib.inlines",
+    "unfold.contrib.simple_history",
+    "unfold.contrib.import_export",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "simple_history",
+    "import_export",
+    "channels",
+    "accounts",
+    "routing",
+    "auditlog",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+]
+ROOT_URLCONF = "gateway_site.urls"
+ASGI_APPLICATION = "gateway_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+DATABASES = {
+    "default": env.db_url(
+        "GATEWAY_DATABASE_URL", default=f"sqlite:///{GATEWAY_DATA_DIR / 'gatehouse.sqlite3'}"
+    )
+}
+DATABASES["default"]["ATOMIC_REQUESTS"] = True
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # IMMEDIATE: a transaction that will write takes the lock at once and waits, instead of failing at its first write.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "accounts.Principal"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "/static/"
+STATIC_ROOT = GATEWAY_DATA_DIR / "static"
+# Served straight from the installed packages: no collectstatic step before the first start.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+SIMPLE_HISTORY_HISTORY_CHANGE_REASON_USE_TEXT_FIELD = True
+
+# --- browser security of the control plane -----------------------------------------------
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("GATEWAY_BEHIND_TLS", default=False) else None
+)
+
+# --- logging ------------------------------------------------------------------------------
+GATEWAY_LOG_FORMAT = env.str("GATEWAY_LOG_FORMAT", default="json")
+GATEWAY_LOG_LEVEL = env.str("GATEWAY_LOG_LEVEL", default="INFO").upper()
+GATEWAY_ACCESS_LOG = env.bool("GATEWAY_ACCESS_LOG", default=True)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "gateway": {"()": "gateway_site.logging.GatewayFormatter", "style_name": GATEWAY_LOG_FORMAT}
+    },
+    "handlers": {
+        "stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "gateway"},
+    },
+    "root": {"handlers": ["stdout"], "level": GATEWAY_LOG_LEVEL},
+}
+
+# --- API ----------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [GATEWAY_REDIS_URL]},
+    }
+    if GATEWAY_REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}

@@ -1,0 +1,1 @@
+"""WHAT GOES WHERE, under which rule."""

@@ -1,0 +1,1 @@
+"""The decision core: pure, in memory, no I/O."""
