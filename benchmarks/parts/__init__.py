@@ -1,0 +1,17 @@
+"""Everything that `make bench` measures: one file a part, registered here in the order of the report.
+
+A further part (a WebSocket echo, audit on and off, the rate at which records are shipped) is one more file
+with a PART of its own and one more line below.
+"""
+
+from __future__ import annotations
+
+from benchmarks.parts import comparison, revocation, startup, transfer
+from benchmarks.parts.part import Part
+
+PARTS: list[Part] = [
+    comparison.PART,
+    startup.PART,
+    revocation.PART,
+    transfer.PART,
+]
