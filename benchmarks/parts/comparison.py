@@ -43,6 +43,7 @@ class Score:
     resident_bytes: int
     gateway_busy: float
     load_core_busy: float
+    stolen: float
 
     @property
     def requests_per_second(self) -> float:
@@ -105,19 +106,22 @@ def _bout(run: Run, contestant: Contestant, upstream_port: int, body: Path) -> S
         # The warm-up compares every body; the measured seconds count statuses, errors and bytes.
         checked = drive(port, PATH, min(2.0, run.seconds), key, expected=body)
         _refuse_errors(checked)
-        busy_before, idle_before = server.cpu_seconds(), psutil.cpu_times(percpu=True)[LOAD_CORE].idle
+        busy_before, cores_before = server.cpu_seconds(), psutil.cpu_times(percpu=True)
         load = drive(port, PATH, run.seconds, key)
         gateway_seconds = server.cpu_seconds() - busy_before
-        idle_seconds = psutil.cpu_times(percpu=True)[LOAD_CORE].idle - idle_before
+        cores_after = psutil.cpu_times(percpu=True)
         resident = server.resident_bytes()
     _refuse_errors(load)
     _refuse_other_sizes(checked, load)
     measured_seconds = load.duration_us / 1_000_000
+    idle_seconds = cores_after[LOAD_CORE].idle - cores_before[LOAD_CORE].idle
+    stolen_seconds = cores_after[GATEWAY_CORE].steal - cores_before[GATEWAY_CORE].steal
     return Score(
         load=load,
         resident_bytes=resident,
         gateway_busy=gateway_seconds / measured_seconds,
         load_core_busy=max(0.0, 1 - idle_seconds / measured_seconds),
+        stolen=stolen_seconds / measured_seconds,
     )
 
 
@@ -137,13 +141,13 @@ def _refuse_other_sizes(checked: Load, load: Load) -> None:
 
 def _report(outcome: Outcome, series: dict[str, Series]) -> None:
     outcome.columns = ["gateway", "requests/s", f"of {REFERENCE}", "p50 ms", "p99 ms", "memory MB"]
-    outcome.columns += ["per CPU second", "gateway core", "load core", "rounds"]
+    outcome.columns += ["per CPU second", "gateway core", "load core", "stolen", "rounds"]
     reference = series.get(REFERENCE)
     for name, one in series.items():
         outcome.versions[name] = _version(one.contestant)
         outcome.notes.append(f"{name}: {one.contestant.does}.")
         if not one.scores:
-            outcome.rows.append([name, "not measured", *["–"] * 8])
+            outcome.rows.append([name, "not measured", *["–"] * 9])
             continue
         ratio = one.ratio_to(reference) if reference else None
         outcome.rows.append(
@@ -157,6 +161,7 @@ def _report(outcome: Outcome, series: dict[str, Series]) -> None:
                 f"{one.middle(lambda score: score.requests_per_cpu_second):,.0f}",
                 f"{one.middle(lambda score: score.gateway_busy):.0%}",
                 f"{one.middle(lambda score: score.load_core_busy):.0%}",
+                f"{one.middle(lambda score: score.stolen):.0%}",
                 str(len(one.scores)),
             ]
         )
@@ -186,7 +191,8 @@ def _parameters(run: Run) -> list[str]:
         "In the warm-up each answer is compared with the expected status and body. In the measured seconds "
         "statuses, socket errors and the bytes received are counted; a round with any error is refused.",
         "Memory is the resident size of the whole process tree after the load, shared pages counted in each. "
-        "Requests per CPU second of the gateway tell the cost where the other core was the limit (load core near 100 %).",
+        "Per CPU second: requests by the processor time of the gateway, which tells its cost also where the "
+        "load core was the limit. Stolen: time of the gateway's core that the hypervisor gave to others.",
     ]
 
 

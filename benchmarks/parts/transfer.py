@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
 
@@ -39,6 +39,14 @@ class Transfer:
     @property
     def added_megabytes(self) -> float:
         return (self.peak_bytes - self.before_bytes) / MEGABYTE
+
+
+@dataclass(frozen=True)
+class Body:
+    """What is sent, told by its size and CRC-32."""
+
+    size_bytes: int
+    checksum: int
 
 
 class MemoryWatch:
@@ -84,13 +92,14 @@ def measure(run: Run) -> Outcome:
         ) as server,
     ):
         _warm_up(port, key)
+        body = Body(size_bytes, _checksum(size_bytes))
         worker = server.busiest_process()
         run.say("download")
-        download = _timed(worker, lambda: _download(port, key, size_bytes))
+        download = _timed(worker, lambda: _download(port, key, body))
         run.say("upload, length known")
-        upload = _timed(worker, lambda: _upload(port, key, size_bytes, chunked=False))
+        upload = _timed(worker, lambda: _upload(port, key, body, chunked=False))
         run.say("upload, chunked")
-        chunked = _timed(worker, lambda: _upload(port, key, size_bytes, chunked=True))
+        chunked = _timed(worker, lambda: _upload(port, key, body, chunked=True))
     return _report(size_bytes, {"download": download, "upload": upload, "chunked upload": chunked})
 
 
@@ -120,31 +129,31 @@ def _checksum(size_bytes: int) -> int:
     return checksum
 
 
-def _download(port: int, key: dict[str, str], size_bytes: int) -> None:
+def _download(port: int, key: dict[str, str], body: Body) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", f"/orders/bytes/{size_bytes}", headers=key)
+    connection.request("GET", f"/orders/bytes/{body.size_bytes}", headers=key)
     response = connection.getresponse()
     received = checksum = 0
     while piece := response.read1(PIECE_SIZE_BYTES):
         received += len(piece)
         checksum = zlib.crc32(piece, checksum)
     connection.close()
-    if (response.status, received, checksum) != (200, size_bytes, _checksum(size_bytes)):
+    if (response.status, received, checksum) != (200, body.size_bytes, body.checksum):
         raise ServerFailed(f"the download gave status {response.status} and {received} bytes")
 
 
-def _upload(port: int, key: dict[str, str], size_bytes: int, chunked: bool) -> None:
+def _upload(port: int, key: dict[str, str], body: Body, chunked: bool) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    headers = dict(key) if chunked else {**key, "Content-Length": str(size_bytes)}
+    headers = dict(key) if chunked else {**key, "Content-Length": str(body.size_bytes)}
     connection.request(
-        "PUT", "/orders/upload", body=_pieces(size_bytes), headers=headers, encode_chunked=chunked
+        "PUT", "/orders/upload", body=_pieces(body.size_bytes), headers=headers, encode_chunked=chunked
     )
     response = connection.getresponse()
-    body = response.read()
+    answer = response.read()
     connection.close()
     if response.status != 200:
         raise ServerFailed(f"the upload was answered with status {response.status}")
-    if json.loads(body) != {"size_bytes": size_bytes, "checksum": _checksum(size_bytes)}:
+    if json.loads(answer) != asdict(body):
         raise ServerFailed("the service received other bytes than were sent")
 
 
