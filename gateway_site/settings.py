@@ -14,7 +14,7 @@ from gateway_site.keys import KeyMissing, load_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
+environ.Env.read_env(env.str("GATEWAY_ENV_FILE", default=str(BASE_DIR / ".env")))
 
 # --- where and as what Gatehouse runs -----------------------------------------------------
 VERSION = __version__

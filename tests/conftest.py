@@ -1,0 +1,44 @@
+"""Settings of the test run, before anything imports Django; and the fixtures that every test may use."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.environment import isolate
+
+DATA_DIR = isolate()
+
+import django  # noqa: E402  (only now: the settings are read once)
+from django.conf import settings  # noqa: E402
+
+# A file, not memory: threads that compile snapshots see the same rows as the test.
+settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(DATA_DIR / "test.sqlite3")
+django.setup()
+
+pytest_plugins = [
+    "tests.services.redis",
+    "tests.services.postgresql",
+    "tests.services.nginx",
+    "tests.services.browser",
+]
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(DATA_DIR, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The GATEWAY_DATA_DIR of this test process."""
+    return DATA_DIR
+
+
+@pytest.fixture(scope="session")
+def session_dir() -> Iterator[Path]:
+    """A directory with a short path (sockets in it must fit 107 bytes), gone after the run."""
+    directory = DATA_DIR / "session"
+    directory.mkdir()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)

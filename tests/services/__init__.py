@@ -1,0 +1,1 @@
+"""Real servers, started privately on free ports for the tests that need them."""
