@@ -85,8 +85,8 @@ def _show(console: Console, stacks: Path, top: int) -> None:
         ("with callees", inclusive),
     ):
         table = Table("%", "function", title=title, title_justify="left")
-        for frame, count in counts.most_common(top):
-            table.add_row(f"{100 * count / total:.1f}", frame)
+        for frame, samples in counts.most_common(top):
+            table.add_row(f"{100 * samples / total:.1f}", frame)
         console.print(table)
 
 
