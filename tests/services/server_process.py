@@ -16,7 +16,7 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/lo
 
 
 def require_program(names: Sequence[str], package: str) -> str:
-    """The path of the first program of `names` that is installed; else the test fails, saying what to install."""
+    """The path of the first of `names` that is installed; else the test fails, saying what to install."""
     for name in names:
         path = shutil.which(name, path=SEARCH_PATH)
         if path:
@@ -43,7 +43,7 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 env=dict(environment) if environment is not None else None,
                 user=user,
-                # A group of its own: a Ctrl-C at the test run reaches pytest alone, which then stops it in order.
+                # A group of its own: Ctrl-C reaches pytest alone, which then stops this in order.
                 start_new_session=True,
             )
 
@@ -55,7 +55,12 @@ class ServerProcess:
         return self.log_path.read_text(errors="replace")
 
     def wait_for_port(self, port: int, timeout_seconds: float = 20.0) -> None:
-        wait_until(lambda: self._answers(port), f"{self.process.args!r} listens on {port}", timeout_seconds)
+        try:
+            what = f"{self.process.args!r} listens on {port}"
+            wait_until(lambda: self._answers(port), what, timeout_seconds)
+        except AssertionError:
+            self.kill()
+            raise
 
     def _answers(self, port: int) -> bool:
         if self.process.poll() is not None:

@@ -14,7 +14,9 @@ from tests.services.postgresql import PostgresqlServer
 from tests.services.redis import RedisServer
 from tests.services.server_process import ServerProcess, require_program
 
-GREETING = """server { listen 127.0.0.1:{port}; location / { default_type text/html; return 200 "<h1>hello</h1>"; } }"""
+GREETING = """
+server { listen 127.0.0.1:{port}; default_type text/html; location / { return 200 "<h1>hello</h1>"; } }
+"""
 
 
 def test_redis_keeps_a_value_and_ends_when_stopped(own_redis: RedisServer) -> None:
