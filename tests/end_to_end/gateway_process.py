@@ -58,14 +58,21 @@ class GatewayProcess:
         self.arguments = list(arguments)
         self.control = Control(self.environment, directory / "control.log")
         self._configuration_path = directory / "gateway_config.yaml"
+        self.port = 0
+        try:
+            self._prepare(template, configuration)
+            self.start()
+        except BaseException:
+            self.control.stop()
+            raise
+
+    def _prepare(self, template: Path | None, configuration: Mapping[str, Any] | None) -> None:
         if template is not None:
             shutil.copy(template, self.data_dir / "gatehouse.sqlite3")
         else:
             self.control.execute("from django.core.management import call_command\ncall_command('migrate')")
         if configuration is not None:
             self.apply(configuration)
-        self.port = 0
-        self.start()
 
     @property
     def url(self) -> str:
@@ -81,12 +88,9 @@ class GatewayProcess:
         """Start the server (again) and wait until it answers."""
         for attempt in range(3):
             self.port = port or free_port()
-            command = [sys.executable, "manage.py", "gateway", "--bind", f"127.0.0.1:{self.port}"]
-            self.server = ServerProcess(
-                [*command, *self.arguments],
-                self.log_path,
-                self.environment | {"PYTHONPATH": str(PROJECT_DIR)},
-            )
+            command = [sys.executable, str(PROJECT_DIR / "manage.py"), "gateway"]
+            command += ["--bind", f"127.0.0.1:{self.port}", *self.arguments]
+            self.server = ServerProcess(command, self.log_path, self.environment)
             try:
                 wait_until(self._is_healthy, "the gateway answers /healthz", START_SECONDS)
                 return

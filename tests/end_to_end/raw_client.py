@@ -57,7 +57,11 @@ class RawClient:
         self.stream = socket.socket()
         if receive_buffer_bytes is not None:
             self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.stream.connect(("127.0.0.1", port))
+        try:
+            self.stream.connect(("127.0.0.1", port))
+        except OSError:
+            self.stream.close()
+            raise
         self.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = bytearray()
         self._unread = bytearray()

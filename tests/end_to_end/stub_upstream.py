@@ -52,7 +52,7 @@ class StubUpstream:
         self._threads.clear()
 
     def script(self, path: str, *scripts: Script) -> None:
-        """Answer requests for `path` (the query doesn't count) by these, one after another; the last one stays."""
+        """Answer requests for `path`, whatever the query, by these in turn; the last one stays."""
         self._scripts[path] = list(scripts)
 
     def to(self, path: str) -> list[ReceivedRequest]:
