@@ -1,0 +1,1 @@
+"""Orders: lines with prices, a total, and a status that moves one way."""

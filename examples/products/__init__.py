@@ -1,0 +1,1 @@
+"""Products: a small catalogue with search, prices and stock."""

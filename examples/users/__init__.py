@@ -1,0 +1,1 @@
+"""Users: a staff directory, and the caller as the gateway's identity headers describe it."""
