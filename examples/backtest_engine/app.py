@@ -1,0 +1,45 @@
+"""The backtest engine over HTTP and WebSocket: which path leads where."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
+
+from examples.backtest_engine import backtest_endpoints, optimization_endpoints, streams
+from examples.backtest_engine.engine import Engine
+from examples.backtest_engine.watch import watch_page
+from examples.service import build_service
+
+
+def build_app() -> Starlette:
+    """Return the service with an engine of its own, which starts with the application."""
+    app = build_service(
+        [
+            Route("/backtests", backtest_endpoints.BacktestList),
+            # Before {id}, which would take "watch" for an id.
+            Route("/backtests/watch", watch_page),
+            Route("/backtests/{id}", backtest_endpoints.get_backtest),
+            Route("/backtests/{id}/results", backtest_endpoints.get_results),
+            Route("/backtests/{id}/cancel", backtest_endpoints.cancel_backtest, methods=["POST"]),
+            Route("/backtests/{id}/events", streams.send_events),
+            WebSocketRoute("/backtests/{id}/stream", streams.stream_events),
+            Route("/optimizations", optimization_endpoints.OptimizationList),
+            Route("/optimizations/{id}", optimization_endpoints.get_optimization),
+            Route("/optimizations/{id}/results", optimization_endpoints.get_results),
+            Route("/optimizations/{id}/cancel", optimization_endpoints.cancel_optimization, methods=["POST"]),
+        ],
+        lifespan=_run_engine,
+    )
+    return app
+
+
+@asynccontextmanager
+async def _run_engine(app: Starlette) -> AsyncIterator[None]:
+    engine = Engine()
+    app.state.engine = engine
+    app.state.end_streams = engine.stop
+    yield
+    await engine.stop()
