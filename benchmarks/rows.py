@@ -22,7 +22,7 @@ def secret_of(prefix: str, number: int) -> str:
 
 def fill(count: int, prefix: str) -> None:
     """`count` service accounts with a key and a grant each, past the per-row validation."""
-    from accounts.keys import digest_secret
+    from accounts.keys import digest_of
     from accounts.models import ApiKey, Asset, Grant, Principal
 
     names = (f"account-{number:07d}" for number in range(count))
@@ -33,7 +33,7 @@ def fill(count: int, prefix: str) -> None:
     _create(Asset, (Asset(name=f"asset-{number:03d}") for number in range(ASSETS - 1)))
     assets = list(Asset.objects.all())
     orders = Asset.objects.get(name="orders")
-    digests = (digest_secret(secret_of(prefix, number).encode()) for number in range(count))
+    digests = (digest_of(secret_of(prefix, number)) for number in range(count))
     _create(
         ApiKey,
         (
