@@ -5,7 +5,7 @@ changes since its own number name. The number is one row that every writer updat
 makes revision order commit order, so a reader that has seen N can never miss a change before N.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -131,6 +131,13 @@ def _saved(sender: type[models.Model], instance: models.Model, update_fields: An
         return
     for key in _subjects(instance):
         record_change(*key)
+
+
+def record_rows(rows: Iterable[models.Model]) -> None:
+    """Note rows that were written in bulk, past the signals."""
+    for row in rows:
+        for key in _subjects(row):
+            record_change(*key)
 
 
 def _deleted(sender: type[models.Model], instance: models.Model, **_: Any) -> None:
