@@ -1,0 +1,1 @@
+"""What keeps the code in its rooms: imports, names, sizes, and documents that stay true."""
