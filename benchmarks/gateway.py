@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -76,7 +77,12 @@ class Installation:
         options = ["--count", str(count), "--prefix", prefix]
         self._run([sys.executable, "-m", "benchmarks.rows", work, *options], f"rows {work}")
 
-    def _run(self, command: list[str], name: str) -> None:
+    def ask(self, module: str, *arguments: str) -> dict[str, float]:
+        """Run a module of ours with this installation's settings; its answer is one line of JSON."""
+        answer: dict[str, float] = json.loads(self._run([sys.executable, "-m", module, *arguments], module))
+        return answer
+
+    def _run(self, command: list[str], name: str) -> str:
         answer = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -88,6 +94,7 @@ class Installation:
         )
         if answer.returncode != 0:
             raise ServerFailed(f"{name} failed\n{answer.stdout}\n{answer.stderr}")
+        return answer.stdout
 
     def set_up(self, api_key: str, upstream_port: int, max_body_bytes: int = 1_048_576) -> None:
         """Create the tables and apply one route, key and grant. Does nothing where that was done before."""

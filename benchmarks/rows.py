@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
+from benchmarks.route_shapes import route_shapes
+
 ASSETS = 100
 BATCH = 5_000
 
@@ -65,6 +67,29 @@ def keys(count: int, prefix: str) -> None:
         import_key(bench, f"trial-{number:07d}", secret_of(prefix, number))
 
 
+def routes(count: int) -> None:
+    """`count` routes of mixed shapes to the service `orders`, past the per-row validation."""
+    from accounts.models import Asset
+    from routing.models import Route, Service
+
+    service, asset = Service.objects.get(name="orders"), Asset.objects.get(name="orders")
+    Route.objects.all().delete()
+    _create(
+        Route,
+        (
+            Route(
+                name=f"route-{number:05d}",
+                service=service,
+                asset=asset,
+                path=shape.path,
+                hosts=list(shape.hosts),
+                methods=list(shape.methods),
+            )
+            for number, shape in enumerate(route_shapes(count))
+        ),
+    )
+
+
 def revoke_on_request() -> None:
     """Revoke the key named on each line of input; answer with the monotonic nanosecond of its commit."""
     from django.db import transaction
@@ -103,7 +128,7 @@ def _batches(rows: Iterable[object]) -> Iterator[list[object]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", choices=["fill", "keys", "revoke"])
+    parser.add_argument("work", choices=["fill", "keys", "routes", "revoke"])
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--prefix", default="")
     chosen = parser.parse_args()
@@ -115,6 +140,8 @@ def main() -> None:
         fill(chosen.count, chosen.prefix)
     elif chosen.work == "keys":
         keys(chosen.count, chosen.prefix)
+    elif chosen.work == "routes":
+        routes(chosen.count)
     else:
         revoke_on_request()
 

@@ -21,10 +21,14 @@ class Bout:
 
 @dataclass(frozen=True)
 class Contestant:
-    """One gateway. `refuses_strangers` is false only for a server that checks no key, as a reference."""
+    """One gateway. `refuses_strangers` is false only for a server that checks no key, as a reference.
+
+    `access_log` names the file in the bout's directory that gets a line for each request.
+    """
 
     name: str
     does: str
     launch: Callable[[Bout], Launch]
     version: Callable[[], str]
     refuses_strangers: bool = True
+    access_log: str | None = None

@@ -130,4 +130,5 @@ CONTESTANT = Contestant(
     does="key check (RBAC on a header), local rate limit, request id, JSON log to a file, concurrency 1",
     launch=launch,
     version=version,
+    access_log="envoy-access.log",
 )

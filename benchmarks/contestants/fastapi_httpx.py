@@ -36,4 +36,5 @@ CONTESTANT = Contestant(
     does="reference_gateway.py: key, in-memory limit, request id, JSON log, streamed; 1 worker, uvloop",
     launch=launch,
     version=version,
+    access_log="fastapi.log",
 )

@@ -34,10 +34,12 @@ DATA_PLANE = Contestant(
     does=f"--role data --workers 1: {EVERYTHING}",
     launch=partial(launch, "data"),
     version=version,
+    access_log="gateway-data.log",
 )
 BOTH_PLANES = Contestant(
     name="gatehouse all",
     does=f"--role all --workers 1: {EVERYTHING}, and the audit records shipped to the database meanwhile",
     launch=partial(launch, "all"),
     version=version,
+    access_log="gateway-all.log",
 )

@@ -6,11 +6,12 @@ with a PART of its own and one more line below.
 
 from __future__ import annotations
 
-from benchmarks.parts import comparison, revocation, startup, transfer
+from benchmarks.parts import comparison, matching, revocation, startup, transfer
 from benchmarks.parts.part import Part
 
 PARTS: list[Part] = [
     comparison.PART,
+    matching.PART,
     startup.PART,
     revocation.PART,
     transfer.PART,

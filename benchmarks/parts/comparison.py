@@ -99,6 +99,9 @@ def _bout(run: Run, contestant: Contestant, upstream_port: int, body: Path) -> S
     folder = run.folder(f"comparison/{contestant.name.replace(' ', '-')}")
     port = free_port()
     key = {"X-API-Key": run.api_key}
+    log = folder / contestant.access_log if contestant.access_log else None
+    if log is not None:
+        log.unlink(missing_ok=True)
     launch = contestant.launch(Bout(folder, port, upstream_port, run.api_key))
     with Server(launch, GATEWAY_CORE, ready=lambda: fetch(port, PATH, key) == (200, BODY)) as server:
         if contestant.refuses_strangers and fetch(port, PATH)[0] not in (401, 403):
@@ -113,6 +116,8 @@ def _bout(run: Run, contestant: Contestant, upstream_port: int, body: Path) -> S
         resident = server.resident_bytes()
     _refuse_errors(load)
     _refuse_other_sizes(checked, load)
+    if log is not None:
+        _refuse_missing_lines(log, checked.requests + load.requests)
     measured_seconds = load.duration_us / 1_000_000
     idle_seconds = cores_after[LOAD_CORE].idle - cores_before[LOAD_CORE].idle
     stolen_seconds = cores_after[GATEWAY_CORE].steal - cores_before[GATEWAY_CORE].steal
@@ -137,6 +142,14 @@ def _refuse_other_sizes(checked: Load, load: Load) -> None:
     size = checked.bytes / checked.requests
     if abs(load.bytes - load.requests * size) > CONNECTIONS * size + 0.002 * load.bytes:
         raise BoutRefused(f"{load.bytes / load.requests:.0f} bytes an answer, {size:.0f} were expected")
+
+
+def _refuse_missing_lines(log: Path, requests: int) -> None:
+    """A gateway that drops lines of its log under load would be measured at less than its work."""
+    with log.open("rb") as lines:
+        logged = sum(PATH.encode() in line for line in lines)
+    if logged < requests:
+        raise BoutRefused(f"{logged} lines in the access log for {requests} requests")
 
 
 def _report(outcome: Outcome, series: dict[str, Series]) -> None:
@@ -189,7 +202,8 @@ def _parameters(run: Run) -> list[str]:
         f"warm-up of {min(2.0, run.seconds):g} s; {run.rounds} interleaved rounds; medians. The ratio is the "
         "median of the ratios round by round.",
         "In the warm-up each answer is compared with the expected status and body. In the measured seconds "
-        "statuses, socket errors and the bytes received are counted; a round with any error is refused.",
+        "statuses, socket errors and the bytes received are counted; a round with any error, or with fewer "
+        "lines in the access log than requests, is refused.",
         "Memory is the resident size of the whole process tree after the load, shared pages counted in each. "
         "Per CPU second: requests by the processor time of the gateway, which tells its cost also where the "
         "load core was the limit. Stolen: time of the gateway's core that the hypervisor gave to others.",
