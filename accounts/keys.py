@@ -1,8 +1,6 @@
 """Make, digest and rotate API keys. The one place that ever holds a key's secret."""
 
 import base64
-import hashlib
-import hmac
 import secrets
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -11,11 +9,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.digests import PREFIX, digest_secret
 from accounts.models import ApiKey, Principal
 
 SECRET_BYTES = 32
 PUBLIC_ID_BYTES = 6
-PREFIX = "gw_"
 # An imported key shorter than this can be guessed on line.
 MINIMUM_IMPORTED_LENGTH = 16
 MAXIMUM_LENGTH = 512
@@ -30,26 +28,21 @@ class WeakKey(ValueError):
     """An imported key is too short, too long or not visible ASCII."""
 
 
-def digest_secret(secret: bytes) -> bytes:
-    """HMAC-SHA-256 of the whole key under the pepper: 32 bytes, the look-up key of the directory."""
-    return hmac.digest(_pepper(), secret, hashlib.sha256)
-
-
-def _pepper() -> bytes:
-    return settings.GATEWAY_API_KEY_PEPPER.encode()
+def digest_of(secret: str) -> bytes:
+    return digest_secret(secret.encode(), settings.GATEWAY_API_KEY_PEPPER.encode())
 
 
 def issue_key(principal: Principal, name: str, **fields: Any) -> IssuedKey:
     """Create a key and return it with its secret, which is stored nowhere."""
-    public_id = _new_public_id()
+    public_id = new_public_id()
     secret = f"{PREFIX}{public_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
-    return IssuedKey(_store(principal, name, public_id, digest_secret(secret.encode()), fields), secret)
+    return IssuedKey(_store(principal, name, public_id, digest_of(secret), fields), secret)
 
 
 def import_key(principal: Principal, name: str, secret: str, **fields: Any) -> ApiKey:
     """Take over a key that clients hold already. Raises WeakKey."""
     check_imported_secret(secret)
-    return _store(principal, name, _new_public_id(), digest_secret(secret.encode()), fields)
+    return _store(principal, name, new_public_id(), digest_of(secret), fields)
 
 
 def import_digest(principal: Principal, name: str, public_id: str, digest: bytes, **fields: Any) -> ApiKey:
@@ -92,7 +85,7 @@ def revoke_key(key: ApiKey) -> None:
         key.save(update_fields=["revoked_at", "updated_at"])
 
 
-def _new_public_id() -> str:
+def new_public_id() -> str:
     return base64.b32encode(secrets.token_bytes(PUBLIC_ID_BYTES)).decode().rstrip("=").lower()
 
 

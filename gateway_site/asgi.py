@@ -1,8 +1,89 @@
-"""placeholder until the front door is written"""
+"""The front door: tells the control plane's requests from the data plane's.
 
+WebSockets and HTTP under a control-plane prefix go to Django; everything else to the data plane.
+The first segment of the path as it was sent decides, so that no encoding of /admin gets there.
+"""
+
+import asyncio
 import os
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
+
 from django.core.asgi import get_asgi_application
 
-application = get_asgi_application()
+django_application = get_asgi_application()
+
+# Django has to be set up before anything that imports models.
+from django.conf import settings
+
+from routing.startup import DataPlane
+from routing.views import ProxyView
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+CONTROL_PLANE = frozenset(
+    {b"admin", b"v1", b"auth", b"static", b"health", b"healthz", b"metrics", b".well-known"}
+)
+# Answered by every role: whoever watches a data plane asks it, not another process.
+HEALTH = frozenset({b"health", b"healthz"})
+
+
+class FrontDoor:
+    """The ASGI application that every server runs."""
+
+    def __init__(self, role: str) -> None:
+        self._own_prefixes = HEALTH if role == "data" else CONTROL_PLANE
+        self._serves_data = role in ("all", "data")
+        self._proxy = ProxyView.as_asgi()
+        self._data_plane: DataPlane | None = None
+        self._starting: asyncio.Lock | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            if self._is_own(scope) or not self._serves_data:
+                await django_application(scope, receive, send)
+                return
+            if self._data_plane is None:
+                await self._start()
+            await self._proxy(scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 4404})
+
+    def _is_own(self, scope: Scope) -> bool:
+        raw: bytes = scope.get("raw_path") or b""
+        return raw[1:].partition(b"/")[0].partition(b"?")[0] in self._own_prefixes or (
+            raw.partition(b"?")[0] == b"/v1/health"
+        )
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                if self._serves_data:
+                    await self._start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                if self._data_plane is not None:
+                    await self._data_plane.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _start(self) -> None:
+        """Start the data plane once; servers without a lifespan (daphne) come here with a request."""
+        if self._starting is None:
+            self._starting = asyncio.Lock()
+        async with self._starting:
+            if self._data_plane is None:
+                data_plane = DataPlane()
+                await data_plane.start()
+                self._data_plane = data_plane
+
+
+application = FrontDoor(settings.GATEWAY_ROLE)

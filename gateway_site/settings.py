@@ -61,6 +61,24 @@ SECRET_KEY = _key("secret_key")
 GATEWAY_API_KEY_PEPPER = _key("api_key_pepper")
 GATEWAY_ENCRYPTION_KEY = _key("encryption_key")
 
+# --- audit log ----------------------------------------------------------------------------
+# Where records wait until every sink has them; one directory a host, on a local disk.
+GATEWAY_AUDIT_SPOOL_DIR = Path(env.str("GATEWAY_AUDIT_SPOOL_DIR", default=str(GATEWAY_DATA_DIR / "spool")))
+GATEWAY_AUDIT_SPOOL_BYTES = env.int("GATEWAY_AUDIT_SPOOL_BYTES", default=1 << 30)
+GATEWAY_AUDIT_SPOOL_DAYS = env.int("GATEWAY_AUDIT_SPOOL_DAYS", default=7)
+GATEWAY_AUDIT_SEGMENT_BYTES = env.int("GATEWAY_AUDIT_SEGMENT_BYTES", default=8 << 20)
+GATEWAY_AUDIT_FSYNC = env.str("GATEWAY_AUDIT_FSYNC", default="interval")  # never | interval | always
+# A request whose record can't be stored is answered 503 instead of being counted as a drop.
+GATEWAY_AUDIT_REQUIRED = env.bool("GATEWAY_AUDIT_REQUIRED", default=False)
+# What of a record is personal: keep | hash (keyed) | truncate | drop.
+GATEWAY_AUDIT_REDACT_EMAIL = env.str("GATEWAY_AUDIT_REDACT_EMAIL", default="hash")
+GATEWAY_AUDIT_REDACT_IP = env.str("GATEWAY_AUDIT_REDACT_IP", default="keep")
+GATEWAY_AUDIT_REDACT_PRINCIPAL = env.str("GATEWAY_AUDIT_REDACT_PRINCIPAL", default="keep")
+GATEWAY_AUDIT_REDACT_PATH = env.str("GATEWAY_AUDIT_REDACT_PATH", default="hash")
+GATEWAY_AUDIT_PATH_PATTERNS = env.list("GATEWAY_AUDIT_PATH_PATTERNS", default=[])  # whole segments
+GATEWAY_AUDIT_SECRET_PATTERNS = env.list("GATEWAY_AUDIT_SECRET_PATTERNS", default=[])  # anywhere
+GATEWAY_AUDIT_QUERY_NAMES = env.list("GATEWAY_AUDIT_QUERY_NAMES", default=[])  # added to the built-in ones
+
 # --- Django -------------------------------------------------------------------------------
 ALLOWED_HOSTS = env.list("GATEWAY_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("GATEWAY_CSRF_TRUSTED_ORIGINS", default=[])

@@ -10,9 +10,7 @@ from accounts.models import ApiKey
 
 
 class Command(BaseCommand):
-    help = (
-        "Issue a successor of an API key and print its secret once. The old key lives on for a while."
-    )
+    help = "Issue a successor of an API key and print its secret once. The old key lives on for a while."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("public_id", metavar="PUBLIC_ID")

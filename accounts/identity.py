@@ -1,0 +1,97 @@
+"""Who makes a request, as plain frozen values: what the directory gives and the decision core reads."""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, NamedTuple
+
+NEVER = float("inf")
+
+
+class GrantEntry(NamedTuple):
+    """Leave to act on an asset; `holder` is the principal or group that was given it."""
+
+    id: int
+    asset_id: int
+    actions: frozenset[str]
+    expires_at: float
+    condition: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An API key as the directory knows it; `expires_at` is epoch seconds, NEVER when unlimited."""
+
+    id: int
+    public_id: str
+    name: str
+    principal_id: int
+    expires_at: float = NEVER
+    revoked_at: float = NEVER
+    scopes: frozenset[str] = frozenset()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A principal with everything that its groups and roles give it, and the credential it came with."""
+
+    principal_id: int
+    name: str
+    kind: str
+    roles: tuple[str, ...] = ()
+    permissions: frozenset[str] = frozenset()
+    grants: dict[int, tuple[GrantEntry, ...]] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    enabled: bool = True
+    credential: Credential | None = None
+    authenticator: str = ""
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        return self.credential.scopes if self.credential is not None else frozenset()
+
+
+def permits(permissions: frozenset[str], resource: str, action: str) -> str | None:
+    """Return the permission among `permissions` (resource:action, * for any) that covers this, or None."""
+    if not permissions:
+        return None
+    for candidate in (f"{resource}:{action}", f"{resource}:*", f"*:{action}", "*:*"):
+        if candidate in permissions:
+            return candidate
+    return None
+
+
+class InvalidCredential(Exception):
+    """A credential of this authenticator's kind was sent and is wrong; `reason` is for audit only."""
+
+    def __init__(self, reason: str, public_id: str = "", principal: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.public_id = public_id
+        self.principal = principal
+
+
+class CredentialNotLoaded(Exception):
+    """The index can't tell: this digest has to be looked up in the database first."""
+
+    def __init__(self, digest: bytes) -> None:
+        super().__init__("credential not loaded")
+        self.digest = digest
+
+
+class Presented(NamedTuple):
+    """What a request offers as proof of identity; None where it offers nothing."""
+
+    authorization: bytes | None = None
+    api_key_header: bytes | None = None
+    api_key_query: bytes | None = None
+    client_ip: str = ""
+
+    @property
+    def anything(self) -> bool:
+        return (
+            self.authorization is not None
+            or self.api_key_header is not None
+            or self.api_key_query is not None
+        )

@@ -1,0 +1,92 @@
+"""Start the example services and the gateway, wait until they answer, watch them, stop them in order."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from gateway_site.demo.addresses import Address, service_addresses
+from gateway_site.demo.banner import render_banner
+from gateway_site.demo.children import Children
+from gateway_site.demo.first_run import create_credentials, prepare_database
+
+START_SECONDS = 90.0
+# A worker serves a committed change after two seconds at most.
+PROPAGATION_SECONDS = 5.0
+
+
+class AddressesTaken(Exception):
+    """Somebody else listens where the demo has to."""
+
+    def __init__(self, taken: list[Address]) -> None:
+        lines = [f"  {address.host}:{address.port}, needed by {address.user}" for address in taken]
+        super().__init__("\n".join(["already in use:", *lines, "Stop what listens there, then try again."]))
+
+
+class NotReady(Exception):
+    """The gateway or a service runs, but doesn't answer."""
+
+
+class Demonstration:
+    def __init__(
+        self, gateway: Address, configuration: Path, project: Path, children: Children, examples: list[str]
+    ) -> None:
+        self._gateway = gateway
+        self._configuration = configuration
+        self._project = project
+        self._children = children
+        self._examples = examples
+        host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+        self._bind = f"{host}:{gateway.port}"
+        self._url = f"http://{self._bind}"
+
+    def check_addresses(self) -> None:
+        """Raises AddressesTaken."""
+        needed = [self._gateway, *service_addresses(self._configuration)]
+        taken = [address for address in needed if address.is_taken]
+        if taken:
+            raise AddressesTaken(taken)
+
+    def run(self, say: Callable[[str], None]) -> None:
+        """Run until somebody stops it. Raises Stopped, ChildEnded or NotReady; leaves no process."""
+        if prepare_database(self._configuration):
+            say(f"Loaded {self._configuration.name} into a new database.")
+        try:
+            self._start()
+            credentials = create_credentials()
+            if credentials.api_key:
+                self._wait_until(lambda: self._accepts(credentials.api_key), PROPAGATION_SECONDS)
+            say(render_banner(self._url, credentials))
+            self._children.watch()
+        finally:
+            self._children.stop()
+
+    def _start(self) -> None:
+        environment = {**os.environ, "GATEWAY_ENV": "development", "PYTHONUNBUFFERED": "1"}
+        # The same interpreter, so that the services see the same packages.
+        python = sys.executable
+        self._children.start("the example services", [python, *self._examples], self._project, environment)
+        gateway = [python, "manage.py", "gateway", "--bind", self._bind]
+        self._children.start("the gateway", gateway, self._project, environment)
+        for address in service_addresses(self._configuration):
+            self._wait_until(lambda address=address: address.answers, START_SECONDS)
+        self._wait_until(lambda: self._status("/healthz") == 200, START_SECONDS)
+
+    def _wait_until(self, ready: Callable[[], bool], timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while not ready():
+            if time.monotonic() > deadline:
+                raise NotReady(f"nothing answers after {timeout_seconds:.0f} s")
+            self._children.pause()
+
+    def _accepts(self, api_key: str) -> bool:
+        return self._status("/backtests", {"X-API-Key": api_key}) != 401
+
+    def _status(self, path: str, headers: dict[str, str] | None = None) -> int:
+        try:
+            return httpx.get(f"{self._url}{path}", headers=headers, trust_env=False, timeout=5).status_code
+        except httpx.TransportError:
+            return 0

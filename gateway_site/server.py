@@ -1,0 +1,134 @@
+"""Run Gatehouse under granian: bind, workers, limits of the HTTP server, and what is refused at start."""
+
+import logging
+import os
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.checks import ERROR, CheckMessage, run_checks
+
+logger = logging.getLogger("gatehouse.server")
+
+ROLES = ("all", "data", "control")
+HEADER_READ_TIMEOUT_MS = 30_000
+# Connections that one worker serves at a time.
+CONNECTIONS = 16_384
+
+
+class StartRefused(Exception):
+    """The configuration would be dangerous or can't work; the message says what to do."""
+
+
+class Bind(NamedTuple):
+    host: str
+    port: int
+
+
+def parse_bind(text: str) -> Bind:
+    """Read HOST:PORT, [IPV6]:PORT or :PORT. Raises StartRefused."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise StartRefused(f"--bind {text!r} is not HOST:PORT, such as 127.0.0.1:8000")
+    return Bind(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - asked for by ":PORT"
+
+
+def check_start(workers: int, role: str) -> None:
+    """Raises StartRefused with every reason not to start."""
+    problems = [message.msg + (f" {message.hint}" if message.hint else "") for message in _errors()]
+    if role not in ROLES:
+        problems.append(f"--role {role!r}: choose one of {', '.join(ROLES)}.")
+    if workers > 1 and not settings.GATEWAY_REDIS_URL:
+        problems.append(
+            f"--workers {workers} needs Redis: without it each worker would count rate limits and hear of "
+            "revoked credentials by itself. Set GATEWAY_REDIS_URL=redis://HOST:6379/0, or use --workers 1."
+        )
+    if workers < 1:
+        problems.append("--workers must be at least 1.")
+    if problems:
+        raise StartRefused("\n".join(problems))
+
+
+def _errors() -> list[CheckMessage]:
+    return [message for message in run_checks() if message.level >= ERROR]
+
+
+def serve(bind: Bind, workers: int, role: str) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way get GATEWAY_DRAIN_SECONDS to end."""
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces, Loops
+    from granian.http import HTTP1Settings
+    from granian.log import LogLevels
+
+    # The application is imported by each worker: it reads its role from the environment.
+    os.environ["GATEWAY_ROLE"] = settings.GATEWAY_ROLE = role
+    shipper = _start_shipper() if role == "all" else None
+    server = Granian(
+        "gateway_site.asgi:application",
+        address=bind.host,
+        port=bind.port,
+        interface=Interfaces.ASGI,
+        workers=workers,
+        loop=Loops.uvloop,
+        # One protocol to keep clean: a front server that speaks HTTP/2 to clients speaks 1.1 to us.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT_MS),
+        backlog=2048,
+        backpressure=CONNECTIONS,
+        log_dictconfig=_granian_logging(),
+        log_level=LogLevels.warning,
+        respawn_failed_workers=True,
+        workers_kill_timeout=settings.GATEWAY_DRAIN_SECONDS + 5,
+    )
+    logger.info("Gatehouse %s serves on %s:%s", settings.VERSION, bind.host, bind.port)
+    try:
+        server.serve()
+    finally:
+        _stop_shipper(shipper)
+
+
+def _start_shipper() -> "subprocess.Popen[bytes] | None":
+    """One process beside the workers carries audit records from the spool to their sinks."""
+    return subprocess.Popen(
+        [sys.executable, str(settings.BASE_DIR / "manage.py"), "audit", "ship"],
+        # Whatever it does, requests come first.
+        preexec_fn=lambda: os.nice(10),
+    )
+
+
+def _stop_shipper(shipper: "subprocess.Popen[bytes] | None") -> None:
+    if shipper is None:
+        return
+    shipper.terminate()
+    try:
+        shipper.wait(15)
+    except subprocess.TimeoutExpired:
+        logger.warning("the audit shipper did not stop in time: killed (its records stay in the spool)")
+        shipper.kill()
+        shipper.wait()
+
+
+def _granian_logging() -> dict[str, Any]:
+    """Granian's own lines go through the gateway's handler; a transfer we broke off is no error of its."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"broken_transfers": {"()": "gateway_site.server.BrokenTransferFilter"}},
+        "loggers": {
+            "_granian": {
+                "level": "WARNING",
+                "propagate": True,
+                "handlers": [],
+                "filters": ["broken_transfers"],
+            }
+        },
+    }
+
+
+class BrokenTransferFilter(logging.Filter):
+    """Drop granian's traceback for a transfer that was broken off on purpose (it is in the audit)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return type(error).__name__ not in ("TransferBroken", "CancelledError")

@@ -1,0 +1,133 @@
+"""Write one line a request to standard output: collected in memory, written by a thread of its own.
+
+A reader of the log that stalls costs lines (counted and reported), never requests.
+"""
+
+import json
+import logging
+import os
+import queue
+import threading
+from time import gmtime, strftime
+from typing import Any
+
+logger = logging.getLogger("gatehouse.access_log")
+
+QUEUE_LIMIT = 512  # batches; a batch is what one tick of the event loop's sweep gathered
+BATCH_LIMIT = 20_000  # lines between two flushes
+
+
+def _seconds_text(seconds: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
+
+
+class Timestamps:
+    """UTC with microseconds and Z; the part up to the second is worked out once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def text(self, now: float) -> str:
+        second = int(now)
+        if second != self._second:
+            self._second, self._text = second, _seconds_text(second)
+        return f"{self._text}.{int((now - second) * 1e6):06d}Z"
+
+
+def json_text(text: str) -> str:
+    """A JSON string; the plain case costs one scan."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return json.dumps(text)
+
+
+class AccessLog:
+    """Lines of access events. `add` is called on the event loop; everything else is off it."""
+
+    def __init__(self, descriptor: int = 1, as_json: bool = True) -> None:
+        self._descriptor = descriptor
+        self._as_json = as_json
+        self._lines: list[str] = []
+        self._batches: queue.Queue[list[str] | None] = queue.Queue(QUEUE_LIMIT)
+        self._dropped = 0
+        self._timestamps = Timestamps()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._write_batches, name="access-log", daemon=True)
+        self._thread.start()
+
+    def add(
+        self,
+        now: float,
+        event: str,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        client_ip: str,
+        duration_ms: float,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        """Note one event; `now` is epoch seconds. `path` comes without its query."""
+        if len(self._lines) >= BATCH_LIMIT:
+            self._dropped += 1
+            return
+        moment = self._timestamps.text(now)
+        level = "WARNING" if event in WARNINGS else "INFO"
+        if not self._as_json:
+            more = "".join(f" {name}={value!r}" for name, value in (extra or {}).items())
+            self._lines.append(
+                f"{moment} {level} gatehouse.access {event} request_id={json_text(request_id)} "
+                f"method={json_text(method)} path={json_text(path)} status={status} client_ip={client_ip} "
+                f"duration_ms={duration_ms:.3f}{more}\n"
+            )
+            return
+        more = ""
+        if extra:
+            more = "," + json.dumps(extra, default=str)[1:-1]
+        method, path = json_text(method), json_text(path)
+        self._lines.append(
+            f'{{"timestamp":"{moment}","level":"{level}","logger":"gatehouse.access",'
+            f'"message":"{event} status={status}","event":"{event}","request_id":{json_text(request_id)},'
+            f'"method":{method},"path":{path},"status":{status},"client_ip":{json_text(client_ip)},'
+            f'"duration_ms":{duration_ms:.3f}{more}}}\n'
+        )
+
+    def flush(self) -> None:
+        """Hand what was noted to the writer; called several times a second on the event loop."""
+        if not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        try:
+            self._batches.put_nowait(lines)
+        except queue.Full:
+            self._dropped += len(lines)
+
+    def close(self, timeout: float = 5.0) -> None:
+        self.flush()
+        if self._thread is not None:
+            try:
+                self._batches.put(None, timeout=timeout)
+            except queue.Full:
+                return
+            self._thread.join(timeout)
+
+    def _write_batches(self) -> None:
+        while (lines := self._batches.get()) is not None:
+            try:
+                self._write("".join(lines).encode())
+            except OSError as error:
+                logger.warning("access log can't be written: %s", error)
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                logger.warning("access log dropped lines", extra={"dropped": dropped})
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+WARNINGS = frozenset({"request_failed", "api_key_rejected", "request_body_too_large"})

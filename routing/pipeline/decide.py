@@ -1,0 +1,140 @@
+"""The decision core: who asks for what, and may it be? Pure: no ORM, no framework, no HTTP client.
+
+Every way in (HTTP, WebSocket, forward-auth, `explain`) calls `decide`; there is no second copy of
+any of its steps, and their order is written here, once.
+"""
+
+from typing import Protocol
+
+from accounts.authenticators import api_key
+from accounts.directory import Directory
+from accounts.identity import CredentialNotLoaded, Identity, InvalidCredential
+from routing.pipeline.authorization import action_of, authorize
+from routing.pipeline.errors import (
+    BadTarget,
+    BodyTooLarge,
+    CredentialInvalid,
+    CredentialMissing,
+    NotReady,
+    Refusal,
+    RouteNotFound,
+    RouteUnavailable,
+)
+from routing.pipeline.exchange import Exchange
+from routing.pipeline.matching import match_route
+from routing.snapshot import CompiledRoute, Snapshot
+
+
+class World(Protocol):
+    """What decisions are made from: one revision of the configuration, and who there is."""
+
+    snapshot: Snapshot | None
+    directory: Directory
+    default_identity: Identity | None
+
+    async def load_credential(self, digest: bytes) -> None:
+        """Bring the credential with this digest into the directory, if the database has it."""
+
+
+AUTHENTICATORS = {api_key.NAME: api_key.authenticate}
+
+
+async def decide(world: World, exchange: Exchange, now: float) -> CompiledRoute:
+    """Return the route if the request may pass; the exchange then holds identity and rule.
+
+    Raises a Refusal otherwise. `now` is epoch seconds.
+    """
+    try:
+        return _decide_once(world, exchange, now)
+    except CredentialNotLoaded as missing:
+        await world.load_credential(missing.digest)
+    # From the start, as the configuration may have changed meanwhile: no decision mixes two revisions.
+    try:
+        return _decide_once(world, exchange, now)
+    except CredentialNotLoaded:
+        raise CredentialInvalid("unknown key") from None
+
+
+def _decide_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
+    snapshot = world.snapshot
+    if snapshot is None:
+        raise NotReady("no snapshot")
+    exchange.revision = snapshot.revision
+    try:
+        route = recognise(snapshot, exchange)
+        if route.access == "public":
+            exchange.rule = "access:public"
+            exchange.note("authenticate", "skip", "the route is public")
+            exchange.note("authorise", "allow", "the route is public")
+        else:
+            identity = authenticate(world, exchange, route, now)
+            authorize(exchange, route, identity, now)
+        _check_size(exchange, route)
+    except Refusal as refusal:
+        exchange.rule = f"refusal:{refusal.code}"
+        raise
+    return route
+
+
+def recognise(snapshot: Snapshot, exchange: Exchange) -> CompiledRoute:
+    """Find the route. Raises RouteNotFound, MethodNotAllowed, RouteUnavailable or BadTarget."""
+    try:
+        route = match_route(snapshot.index, exchange.host, exchange.method, exchange.path)
+    except RouteNotFound:
+        exchange.note("recognise", "refuse", "no route matches this host and path")
+        raise
+    exchange.route = route
+    exchange.action = action_of(exchange.method)
+    exchange.note(
+        "recognise", "pass", f"route {route.name} ({route.pattern}) to service {route.service.name}"
+    )
+    if route.broken:
+        raise RouteUnavailable(route.broken)
+    if exchange.encoded_slash and not route.allow_encoded_slashes:
+        raise BadTarget("encoded slash on a route that doesn't allow it")
+    return route
+
+
+def authenticate(world: World, exchange: Exchange, route: CompiledRoute, now: float) -> Identity:
+    """Ask the route's authenticators in order; the first that recognises its own decides.
+
+    Raises CredentialMissing or CredentialInvalid.
+    """
+    presented = exchange.presented
+    if presented.api_key_query is not None and not route.query_api_key:
+        presented = presented._replace(api_key_query=None)
+        exchange.note("authenticate", "skip", "this route takes no key in the query")
+    for name in route.authenticators:
+        method = AUTHENTICATORS.get(name)
+        if method is None:
+            continue
+        try:
+            identity = method(presented, world.directory, now)
+        except InvalidCredential as invalid:
+            exchange.note("authenticate", "refuse", f"{name}: {invalid.reason}")
+            raise CredentialInvalid(_reason(invalid)) from invalid
+        if identity is not None:
+            exchange.identity = identity
+            exchange.note("authenticate", "pass", f"{name}: {identity.kind} {identity.name}")
+            return identity
+        exchange.note("authenticate", "skip", f"{name}: nothing of its kind was sent")
+    if world.default_identity is not None:
+        exchange.identity = world.default_identity
+        exchange.note("authenticate", "pass", f"development mode: everybody is {world.default_identity.name}")
+        return world.default_identity
+    if exchange.presented.anything:
+        raise CredentialInvalid("no authenticator of the route recognised what was sent")
+    raise CredentialMissing("nothing was sent")
+
+
+def _reason(invalid: InvalidCredential) -> str:
+    owner = f" ({invalid.public_id} of {invalid.principal})" if invalid.public_id else ""
+    return invalid.reason + owner
+
+
+def _check_size(exchange: Exchange, route: CompiledRoute) -> None:
+    length = exchange.content_length
+    if length is not None and length > route.max_body_bytes:
+        raise BodyTooLarge(
+            f"{length} of at most {route.max_body_bytes} bytes", {"limit": route.max_body_bytes}
+        )

@@ -1,0 +1,287 @@
+"""Turn an ASGI scope into an Exchange, or refuse it. Pure: no I/O.
+
+Step 1 of a request's way: whatever two parsers could read in two ways ends here, before a route
+or a credential is looked at.
+"""
+
+import re
+from collections.abc import Mapping
+from time import perf_counter, time
+from typing import Any, NamedTuple
+
+from accounts.identity import Presented
+from routing.pipeline import ids
+from routing.pipeline.client_address import Network, client_address, is_trusted
+from routing.pipeline.errors import (
+    BadFraming,
+    BadHeader,
+    BadHost,
+    BadMethod,
+    BadRequest,
+    DuplicateHeader,
+    HeadersTooLarge,
+    MethodNotAllowed,
+)
+from routing.pipeline.exchange import Exchange
+from routing.pipeline.headers import HOP_BY_HOP, Field, classify
+from routing.pipeline.target import canonical_path, canonical_query
+
+_KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_METHOD = re.compile(r"[A-Z][A-Z0-9-]{1,31}").fullmatch
+_HOST = re.compile(
+    rb"(?:[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?\.?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+).fullmatch
+_DIGITS = re.compile(rb"[0-9]{1,18}").fullmatch
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+# Cookies of the admin: an upstream behind the same host must not get to see them.
+_OWN_COOKIE = b"gatehouse_"
+
+
+class HygieneLimits(NamedTuple):
+    header_count: int = 100
+    header_bytes: int = 32_768
+    reject_underscores: bool = False
+
+
+class Hygiene(NamedTuple):
+    """What the rules depend on besides the request."""
+
+    limits: HygieneLimits = HygieneLimits()
+    trusted_proxies: tuple[Network, ...] = ()
+
+
+def start_exchange(scope: Mapping[str, Any]) -> Exchange:
+    """An exchange with nothing but what is needed to answer and record a request that is refused."""
+    exchange = Exchange(str(scope.get("method", "GET"))[:32], b"", b"")
+    exchange.started = perf_counter()
+    exchange.started_at = time()
+    exchange.websocket = scope["type"] == "websocket"
+    client = scope.get("client")
+    exchange.peer = exchange.client_ip = client[0] if client else ""
+    return exchange
+
+
+def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -> None:
+    """Fill the exchange from the scope. Raises BadRequest, MethodNotAllowed or HeadersTooLarge.
+
+    Ids come first, so that a refusal can be answered and recorded under them.
+    """
+    headers = scope["headers"]
+    seen = _read_headers(exchange, headers, hygiene.limits)
+    _set_ids(exchange, seen)
+    _set_client(exchange, seen, scope, hygiene.trusted_proxies)
+    if seen.problem is not None:
+        raise seen.problem
+    _check_method(exchange)
+    exchange.path, exchange.encoded_slash = canonical_path(_raw_path(scope))
+    query = scope.get("query_string", b"")
+    exchange.query, api_key_query, _ticket = canonical_query(query) if query else (b"", None, None)
+    _set_host(exchange, seen.host)
+    _set_framing(exchange, seen)
+    exchange.presented = Presented(seen.authorization, seen.api_key, api_key_query, exchange.client_ip)
+
+
+class _Seen:
+    """Fields that the gateway reads itself."""
+
+    __slots__ = (
+        "api_key",
+        "authorization",
+        "connection",
+        "content_length",
+        "forwarded_for",
+        "forwarded_proto",
+        "host",
+        "problem",
+        "request_id",
+        "trace_id",
+        "traceparent",
+        "transfer_encoding",
+    )
+
+    def __init__(self) -> None:
+        self.host: bytes | None = None
+        self.content_length: bytes | None = None
+        self.transfer_encoding: bytes | None = None
+        self.authorization: bytes | None = None
+        self.api_key: bytes | None = None
+        self.connection: list[bytes] = []
+        self.request_id: bytes | None = None
+        self.trace_id: bytes | None = None
+        self.traceparent: bytes | None = None
+        self.forwarded_for: list[bytes] = []
+        self.forwarded_proto: bytes | None = None
+        self.problem: BadRequest | HeadersTooLarge | None = None
+
+
+def _read_headers(exchange: Exchange, headers: Any, limits: HygieneLimits) -> _Seen:
+    """Sort every field; the first fault is kept and raised later, when the ids are known."""
+    seen = _Seen()
+    passing = exchange.headers
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        field = classify(name)
+        if field is Field.PASS:
+            if _TOKEN(name) is None or _BAD_VALUE(value) is not None:
+                seen.problem = seen.problem or BadHeader(f"header {name[:64]!r}")
+                continue
+            passing.append((name, value))
+        elif field is not Field.DROP:
+            _SORT[field](exchange, seen, name, value)
+            if field is Field.UNDERSCORE and limits.reject_underscores:
+                seen.problem = seen.problem or BadHeader(f"underscore in {name[:64]!r}")
+    if len(headers) > limits.header_count or size > limits.header_bytes:
+        seen.problem = HeadersTooLarge(f"{len(headers)} fields, {size} bytes")
+    if seen.connection:
+        _drop_connection_fields(exchange, seen.connection)
+    return seen
+
+
+def _once(attribute: str) -> Any:
+    def store(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+        if getattr(seen, attribute) is not None:
+            seen.problem = seen.problem or DuplicateHeader(f"two values of {name.decode()}")
+        elif _BAD_VALUE(value) is not None:
+            seen.problem = seen.problem or BadHeader(f"control character in {name.decode()}")
+        setattr(seen, attribute, value)
+
+    return store
+
+
+def _first(attribute: str) -> Any:
+    def store(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+        if getattr(seen, attribute) is None:
+            setattr(seen, attribute, value)
+
+    return store
+
+
+def _many(attribute: str) -> Any:
+    def store(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+        getattr(seen, attribute).append(value)
+
+    return store
+
+
+def _pass(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+    if _BAD_VALUE(value) is not None:
+        seen.problem = seen.problem or BadHeader(f"control character in {name.decode()}")
+    exchange.headers.append((name, value))
+
+
+def _user_agent(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+    exchange.user_agent = value
+    _pass(exchange, seen, name, value)
+
+
+def _origin(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+    exchange.origin = value
+    _pass(exchange, seen, name, value)
+
+
+def _cookie(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+    if _OWN_COOKIE in value:
+        kept = [part for part in value.split(b";") if not part.strip().startswith(_OWN_COOKIE)]
+        value = b";".join(kept).strip()
+    if value:
+        _pass(exchange, seen, name, value)
+
+
+def _referer(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+    # A page opened with ?api_key= would hand the key to the upstream in its next request's Referer.
+    _pass(exchange, seen, name, value.partition(b"?")[0])
+
+
+def _ignore(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+    """Read for its presence only, or not at all; never passed on."""
+
+
+_SORT = {
+    Field.HOST: _once("host"),
+    Field.CONTENT_LENGTH: _once("content_length"),
+    Field.TRANSFER_ENCODING: _once("transfer_encoding"),
+    Field.AUTHORIZATION: _once("authorization"),
+    Field.API_KEY: _once("api_key"),
+    Field.CONNECTION: _many("connection"),
+    Field.REQUEST_ID: _first("request_id"),
+    Field.TRACE_ID: _first("trace_id"),
+    Field.TRACEPARENT: _first("traceparent"),
+    Field.FORWARDED_FOR: _many("forwarded_for"),
+    Field.FORWARDED_PROTO: _first("forwarded_proto"),
+    Field.FORWARDED_HOST: _ignore,
+    Field.UPGRADE: _ignore,
+    Field.UNDERSCORE: _ignore,
+    Field.COOKIE: _cookie,
+    Field.USER_AGENT: _user_agent,
+    Field.REFERER: _referer,
+    Field.ORIGIN: _origin,
+}
+
+
+def _drop_connection_fields(exchange: Exchange, connection: list[bytes]) -> None:
+    # RFC 9110 7.6.1: fields named in Connection are hop-by-hop too.
+    named = {token.strip().lower() for token in b",".join(connection).split(b",")} - HOP_BY_HOP
+    if named - {b"", b"close"}:
+        exchange.headers = [field for field in exchange.headers if field[0] not in named]
+
+
+def _set_ids(exchange: Exchange, seen: _Seen) -> None:
+    trace_id = ids.trace_id_from(seen.traceparent, seen.trace_id)
+    fresh = ids.new_uuid()
+    exchange.trace_id = trace_id or fresh
+    exchange.request_id = ids.request_id_from(seen.request_id) or fresh
+    exchange.span_id = ids.new_span_id()
+
+
+def _set_client(
+    exchange: Exchange, seen: _Seen, scope: Mapping[str, Any], trusted: tuple[Network, ...]
+) -> None:
+    scheme = scope.get("scheme", "http")
+    exchange.scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+    exchange.client_ip = client_address(exchange.peer, seen.forwarded_for, trusted)
+    if seen.forwarded_proto in (b"http", b"https") and trusted and is_trusted(exchange.peer, trusted):
+        exchange.scheme = seen.forwarded_proto.decode()
+
+
+def _check_method(exchange: Exchange) -> None:
+    method = exchange.method
+    if method in _KNOWN_METHODS:
+        return
+    if method in ("CONNECT", "TRACE"):
+        raise MethodNotAllowed(reason=f"{method} is never proxied")
+    if _METHOD(method) is None:
+        raise BadMethod(f"method {method!r}")
+
+
+def _raw_path(scope: Mapping[str, Any]) -> bytes:
+    raw = scope.get("raw_path")
+    if raw is None:
+        raise BadRequest("the server gave no raw path")
+    # Some servers leave the query on it.
+    return bytes(raw).partition(b"?")[0]
+
+
+def _set_host(exchange: Exchange, host: bytes | None) -> None:
+    if not host:
+        raise BadHost("no Host header")
+    lowered = host.lower()
+    if _HOST(lowered) is None or b".." in lowered:
+        raise BadHost("malformed Host header")
+    exchange.host = lowered.decode()
+
+
+def _set_framing(exchange: Exchange, seen: _Seen) -> None:
+    if seen.transfer_encoding is not None:
+        if seen.content_length is not None:
+            raise BadFraming("Content-Length beside Transfer-Encoding")
+        if seen.transfer_encoding.strip().lower() != b"chunked":
+            raise BadFraming("a transfer coding other than chunked")
+        exchange.chunked = True
+    elif seen.content_length is not None:
+        if _DIGITS(seen.content_length) is None:
+            raise BadFraming("Content-Length is not a number")
+        exchange.content_length = int(seen.content_length)
+    if exchange.websocket and exchange.has_body:
+        raise BadFraming("an upgrade with a body")

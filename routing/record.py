@@ -1,0 +1,115 @@
+"""Record what became of an exchange, once: a line of the access log and an audit record (step 9)."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from routing.access_log import AccessLog
+from routing.pipeline.errors import BodyTooLarge, GatewayError, Refusal, Unauthenticated
+from routing.pipeline.exchange import Exchange
+
+Audit = Callable[[str, dict[str, Any]], None]
+
+
+class Recorder:
+    """Turns exchanges into records; knows neither the spool nor the log's destination."""
+
+    def __init__(self, access_log: AccessLog | None, audit: Audit) -> None:
+        self._access_log = access_log
+        self._audit = audit
+
+    def record(self, exchange: Exchange, error: BaseException | None = None) -> None:
+        """Record the exchange as it stands, the first time; `error` is what ended it, if anything did."""
+        if exchange.recorded:
+            return
+        exchange.recorded = True
+        duration_ms = (perf_counter() - exchange.started) * 1000
+        event = _event(error)
+        if self._access_log is not None:
+            self._access_log.add(
+                exchange.started_at + duration_ms / 1000,
+                event,
+                exchange.request_id,
+                exchange.method,
+                exchange.path.decode("latin-1"),
+                exchange.status,
+                exchange.client_ip,
+                duration_ms,
+                _extra(error),
+            )
+        self._audit(event, _audit_fields(exchange, error, duration_ms))
+
+
+def _event(error: BaseException | None) -> str:
+    if error is None:
+        return "request_completed"
+    if isinstance(error, Unauthenticated):
+        return "api_key_rejected"
+    if isinstance(error, BodyTooLarge):
+        return "request_body_too_large"
+    return "request_completed" if isinstance(error, Refusal) else "request_failed"
+
+
+def _extra(error: BaseException | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    if isinstance(error, Refusal):
+        return {"code": error.code}
+    code = error.code if isinstance(error, GatewayError) else "internal_error"
+    return {"code": code, "exception": type(error).__name__}
+
+
+def _audit_fields(exchange: Exchange, error: BaseException | None, duration_ms: float) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "request_id": exchange.request_id,
+        "trace_id": exchange.trace_id,
+        "method": exchange.method,
+        "host": exchange.host,
+        "path": exchange.path.decode("latin-1"),
+        "status": exchange.status,
+        "decision": "allow",
+        "rule": exchange.rule,
+        "action": exchange.action,
+        "revision": exchange.revision,
+        "client_ip": exchange.client_ip,
+        "user_agent": exchange.user_agent,
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "duration_ms": round(duration_ms, 3),
+    }
+    if exchange.query:
+        fields["query"] = exchange.query
+    route = exchange.route
+    if route is not None:
+        fields["route"] = route.name
+        fields["service"] = route.service.name
+        fields["asset"] = route.asset
+    identity = exchange.identity
+    if identity is not None:
+        fields["principal"] = identity.name
+        fields["principal_id"] = identity.principal_id
+        fields["authenticator"] = identity.authenticator
+        if identity.credential is not None:
+            fields["credential_kind"] = identity.authenticator
+            fields["credential"] = identity.credential.public_id
+    if exchange.grant_id is not None:
+        fields["grant"] = exchange.grant_id
+    if exchange.upstream_seconds is not None:
+        fields["upstream_ms"] = round(exchange.upstream_seconds * 1000, 3)
+    if exchange.target:
+        fields["target"] = exchange.target
+    if exchange.abort is not None:
+        fields["abort"] = exchange.abort
+    if error is not None:
+        _add_error(fields, error)
+    return fields
+
+
+def _add_error(fields: dict[str, Any], error: BaseException) -> None:
+    if isinstance(error, Refusal):
+        fields["decision"] = error.code
+        fields["reason"] = error.reason
+    elif isinstance(error, GatewayError):
+        fields["reason"] = f"{error.code}: {error.reason}"
+    else:
+        fields["reason"] = type(error).__name__

@@ -1,0 +1,90 @@
+"""Build and start the data plane of a process, and stop it in good order."""
+
+import asyncio
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+
+from django.conf import settings
+
+from accounts.directory import Directory
+from auditlog import recorder as audit
+from routing import configuration_source
+from routing.access_log import AccessLog
+from routing.last_good import LastGood
+from routing.pipeline.hygiene import HygieneLimits
+from routing.record import Recorder
+from routing.replica import Replica
+from routing.runtime import Runtime, development_identity, set_runtime, static_identities
+from routing.snapshot import CompileDefaults
+from routing.upstream.forward import Forwarder
+from routing.upstream.pool import Pools
+from routing.worker_report import WorkerReport
+
+
+class DataPlane:
+    """Everything that runs in the background of a process that serves requests."""
+
+    def __init__(self) -> None:
+        # One thread: configuration is read in order, and a slow database holds up nothing else.
+        self._replica_thread = ThreadPoolExecutor(1, thread_name_prefix="replica")
+        self._lookup_threads = ThreadPoolExecutor(2, thread_name_prefix="credential-lookup")
+        self.runtime = build_runtime(self._lookup_threads)
+        self._replica = Replica(
+            self.runtime,
+            CompileDefaults(
+                settings.GATEWAY_MAX_BODY_BYTES,
+                settings.GATEWAY_ROUTE_TIMEOUT,
+                tuple(settings.GATEWAY_CORS_ORIGINS),
+            ),
+            LastGood(settings.GATEWAY_DATA_DIR / "last_good"),
+            WorkerReport(settings.GATEWAY_ROLE),
+            self._replica_thread,
+        )
+        self._sweep: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        audit.start()
+        if self.runtime.access_log is not None:
+            self.runtime.access_log.start()
+        await self._replica.start(settings.GATEWAY_REDIS_URL)
+        self._sweep = asyncio.create_task(self.runtime.sweep_forever())
+        set_runtime(self.runtime)
+
+    async def stop(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        await self._replica.stop()
+        self.runtime.forwarder.pools.close()
+        if self.runtime.access_log is not None:
+            self.runtime.access_log.close()
+        audit.close()
+        self._replica_thread.shutdown(wait=False)
+        self._lookup_threads.shutdown(wait=False)
+
+
+def build_runtime(lookup_threads: ThreadPoolExecutor | None = None) -> Runtime:
+    """A runtime by the settings, without a configuration yet."""
+    directory = Directory(settings.GATEWAY_API_KEY_PEPPER.encode(), settings.GATEWAY_DIRECTORY_PRELOAD)
+    static_identities(directory, settings.GATEWAY_API_KEY)
+    pools = Pools(
+        settings.GATEWAY_UPSTREAM_CONNECTIONS,
+        settings.GATEWAY_ALLOW_LOOPBACK_UPSTREAMS,
+        ssl.create_default_context(),
+    )
+    access_log = None
+    if settings.GATEWAY_ACCESS_LOG:
+        access_log = AccessLog(as_json=settings.GATEWAY_LOG_FORMAT != "text")
+    return Runtime(
+        directory=directory,
+        forwarder=Forwarder(pools),
+        recorder=Recorder(access_log, audit.record),
+        limits=HygieneLimits(
+            settings.GATEWAY_MAX_HEADER_COUNT,
+            settings.GATEWAY_MAX_HEADER_BYTES,
+            settings.GATEWAY_UNDERSCORE_HEADERS == "reject",
+        ),
+        access_log=access_log,
+        find_credential=configuration_source.find_credential,
+        executor=lookup_threads,
+        default_identity=development_identity() if settings.GATEWAY_AUTH_MODE == "dev" else None,
+    )

@@ -1,0 +1,21 @@
+"""Choose which of a service's targets gets a request. Round robin, by weight."""
+
+from routing.snapshot import CompiledService, CompiledTarget
+
+
+class Balancer:
+    """Remembers whose turn it is, service by service."""
+
+    def __init__(self) -> None:
+        self._turns: dict[int, int] = {}
+
+    def order(self, service: CompiledService) -> tuple[CompiledTarget, ...]:
+        """Every target of the service, in the order to be tried: the next in turn first."""
+        targets = service.targets
+        if len(targets) <= 1:
+            return targets
+        slots = [index for index, target in enumerate(targets) for _ in range(target.weight)]
+        turn = self._turns.get(service.id, 0)
+        self._turns[service.id] = turn + 1
+        first = slots[turn % len(slots)]
+        return targets[first:] + targets[:first]

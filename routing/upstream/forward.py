@@ -1,0 +1,319 @@
+"""Carry one decided request upstream and its response back, byte by byte, in both directions.
+
+Retries follow RFC 9110 9.2.2 and RFC 9112 9.3.1: another target may be tried while nothing has been
+sent; a pooled connection that turns out stale is replaced once, for a request that may be repeated.
+Whatever ends badly closes the upstream socket; only a clean exchange goes back to the pool.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic, perf_counter
+from typing import Any
+
+from routing.pipeline.errors import (
+    BodyTooLarge,
+    ClientLeft,
+    ClientTimeout,
+    GatewayError,
+    UpstreamFailure,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from routing.pipeline.exchange import Exchange
+from routing.snapshot import CompiledRoute, CompiledTarget
+from routing.upstream.balancer import Balancer
+from routing.upstream.connection import Response, UpstreamConnection
+from routing.upstream.pool import ConnectionPool, Pools
+from routing.upstream.request_head import request_head
+from routing.upstream.response_head import response_head
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Finish = Callable[[Exchange], None]
+
+# Methods that may be sent twice with the effect of once (RFC 9110 9.2.2).
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+# A response that is not there by then makes it worth a task to notice that the client leaves.
+WATCH_AFTER_SECONDS = 0.1
+
+
+class Forwarder:
+    """What every request of a process shares: pools, turns, and the sweep over what is under way."""
+
+    def __init__(self, pools: Pools) -> None:
+        self.pools = pools
+        self.balancer = Balancer()
+        self.under_way: set[Passage] = set()
+
+    async def forward(
+        self, exchange: Exchange, route: CompiledRoute, receive: Receive, send: Send, finish: Finish
+    ) -> None:
+        """Carry the exchange to its end. `finish` is called once, before the last byte goes out.
+
+        Raises UpstreamFailure, BodyTooLarge, ClientLeft or ClientTimeout while nothing of a response
+        has been sent (`exchange.status` is 0 then), UpstreamAborted or ClientLeft afterwards.
+        """
+        passage = Passage(self, exchange, route, receive, send)
+        self.under_way.add(passage)
+        try:
+            await passage.run(finish)
+        finally:
+            self.under_way.discard(passage)
+            passage.close()
+
+    def sweep(self) -> None:
+        """Look after deadlines and clients that left; called several times a second."""
+        self.pools.sweep()
+        now = monotonic()
+        for passage in tuple(self.under_way):
+            passage.look_after(now)
+
+
+class Passage:
+    """One request under way between a client and an upstream connection."""
+
+    __slots__ = (
+        "_client_left",
+        "_connection",
+        "_exchange",
+        "_forwarder",
+        "_pool",
+        "_pump",
+        "_receive",
+        "_route",
+        "_send",
+        "_sending_since",
+        "_started",
+        "_task",
+        "_watch",
+    )
+
+    def __init__(
+        self, forwarder: Forwarder, exchange: Exchange, route: CompiledRoute, receive: Receive, send: Send
+    ) -> None:
+        self._forwarder = forwarder
+        self._exchange = exchange
+        self._route = route
+        self._receive = receive
+        self._send = send
+        self._connection: UpstreamConnection | None = None
+        self._pool: ConnectionPool | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._client_left = False
+        self._sending_since = 0.0
+        self._started = monotonic()
+
+    async def run(self, finish: Finish) -> None:
+        body, more = b"", False
+        if self._exchange.has_body:
+            body, more = await self._first_of_body()
+        started = perf_counter()
+        response = await self._response(body, more)
+        self._exchange.upstream_seconds = perf_counter() - started
+        await self._answer(response, finish)
+
+    # --- towards the upstream ------------------------------------------------------------
+    async def _first_of_body(self) -> tuple[bytes, bool]:
+        exchange = self._exchange
+        message = await self._receive_body_part()
+        body: bytes = message.get("body", b"")
+        more = bool(message.get("more_body", False))
+        self._count(len(body))
+        if not more and exchange.chunked:
+            # It is all here: the upstream gets an exact length.
+            exchange.chunked, exchange.content_length = False, len(body)
+        return body, more
+
+    async def _receive_body_part(self) -> dict[str, Any]:
+        """Raises ClientLeft, or ClientTimeout when nothing comes within the idle time."""
+        try:
+            async with asyncio.timeout(self._route.service.idle_timeout):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise ClientTimeout("the body stopped coming") from error
+        if message["type"] == "http.disconnect":
+            raise ClientLeft("while sending the body")
+        return message
+
+    def _count(self, size: int) -> None:
+        exchange = self._exchange
+        exchange.bytes_in += size
+        if exchange.bytes_in > self._route.max_body_bytes:
+            limit = self._route.max_body_bytes
+            raise BodyTooLarge(f"more than {limit} bytes while streaming", {"limit": limit})
+
+    async def _response(self, body: bytes, more: bool) -> Response:
+        """Try targets in turn until one has begun to answer."""
+        service = self._route.service
+        if not service.targets:
+            raise UpstreamUnreachable(f"service {service.name} has no target")
+        failure: UpstreamFailure | None = None
+        for target in self._forwarder.balancer.order(service)[: service.retries + 1]:
+            try:
+                await self._connect(target, fresh=False, more=more)
+                return await self._ask(target, body, more)
+            except _NothingSent as nothing_sent:
+                failure = nothing_sent.failure
+        assert failure is not None
+        raise failure
+
+    async def _connect(self, target: CompiledTarget, fresh: bool, more: bool) -> None:
+        """Raises _NothingSent when this target can't be connected to."""
+        exchange = self._exchange
+        exchange.target = target.url
+        pool = self._forwarder.pools.of(target.address)
+        connection = None
+        if not fresh:
+            connection = pool.take_idle(repeatable=not more and exchange.method in IDEMPOTENT)
+        if connection is None:
+            try:
+                connection = await pool.open(self._route.service.connect_timeout)
+            except (UpstreamUnreachable, UpstreamTimeout) as failure:
+                raise _NothingSent(failure) from failure
+        self._connection, self._pool = connection, pool
+        if self._client_left:
+            raise ClientLeft("while connecting")
+
+    async def _ask(self, target: CompiledTarget, body: bytes, more: bool) -> Response:
+        connection = self._begin(target, body, more)
+        reused = connection.requests > 1
+        try:
+            return await connection.response()
+        except UpstreamUnreachable as failure:
+            repeatable = self._exchange.method in IDEMPOTENT and not more
+            if connection.received_anything or not repeatable:
+                raise
+            self._let_go(keep=False)
+            if not reused:
+                raise _NothingAnswered(failure) from failure
+        # RFC 9112 9.3.1: the connection had gone stale in the pool; once more on a new one.
+        await self._connect(target, fresh=True, more=more)
+        return await self._begin(target, body, more).response()
+
+    def _begin(self, target: CompiledTarget, body: bytes, more: bool) -> UpstreamConnection:
+        connection = self._connection
+        assert connection is not None
+        exchange, service = self._exchange, self._route.service
+        head = request_head(exchange, self._route, target)
+        if body:
+            head += _framed(body, exchange.chunked)
+        connection.start(exchange.method, head, service.response_timeout, service.idle_timeout)
+        if more:
+            self._pump = asyncio.ensure_future(self._pump_body(connection))
+        return connection
+
+    async def _pump_body(self, connection: UpstreamConnection) -> None:
+        """Carry the rest of the body up while the response may already be coming down."""
+        try:
+            await self._pump_parts(connection)
+        except GatewayError as failure:
+            connection.fail(failure)
+
+    async def _pump_parts(self, connection: UpstreamConnection) -> None:
+        exchange = self._exchange
+        more = True
+        while more:
+            await connection.drain()
+            connection.await_client()
+            message = await self._receive_body_part()
+            part: bytes = message.get("body", b"")
+            more = bool(message.get("more_body", False))
+            if part:
+                self._count(len(part))
+                connection.write(_framed(part, exchange.chunked))
+        if exchange.chunked:
+            connection.write(b"0\r\n\r\n")
+        connection.expect_response_within(self._route.service.response_timeout)
+
+    # --- towards the client --------------------------------------------------------------
+    async def _answer(self, response: Response, finish: Finish) -> None:
+        connection = self._connection
+        assert connection is not None
+        exchange = self._exchange
+        if connection.complete:
+            body = connection.take()
+            start = response_head(exchange, self._route, response, len(body))
+            exchange.status = response.status
+            exchange.bytes_out = len(body)
+            self._let_go(keep=True)
+            finish(exchange)
+            await self._send(start)
+            await self._send({"type": "http.response.body", "body": body})
+            return
+        await self._stream(connection, response)
+        self._let_go(keep=True)
+        finish(exchange)
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _stream(self, connection: UpstreamConnection, response: Response) -> None:
+        """Pass the body on part by part, as it comes; the client's pace is the upstream's pace."""
+        exchange = self._exchange
+        self._task = asyncio.current_task()
+        start = response_head(exchange, self._route, response, None)
+        exchange.status = response.status
+        await self._send_part(start)
+        # An empty part makes the server send the head at once: a client may wait for it alone.
+        await self._send_part({"type": "http.response.body", "body": connection.take(), "more_body": True})
+        while data := await connection.read():
+            exchange.bytes_out += len(data)
+            await self._send_part({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _send_part(self, message: dict[str, Any]) -> None:
+        self._sending_since = monotonic()
+        try:
+            await self._send(message)
+        finally:
+            self._sending_since = 0.0
+
+    # --- looking after -------------------------------------------------------------------
+    def look_after(self, now: float) -> None:
+        """Start to watch for the client leaving; end a client that has stopped reading."""
+        body_is_read = self._pump is None or self._pump.done()
+        if self._watch is None and body_is_read and now - self._started > WATCH_AFTER_SECONDS:
+            self._watch = asyncio.ensure_future(self._watch_client())
+        stalled = self._sending_since and now - self._sending_since > self._route.service.idle_timeout
+        if stalled and self._task is not None:
+            self._sending_since = 0.0
+            self._exchange.abort = "client_stalled"
+            self._task.cancel()
+
+    async def _watch_client(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                break
+        self._client_left = True
+        if self._connection is not None:
+            self._connection.fail(ClientLeft("while waiting for the response"))
+
+    def _let_go(self, keep: bool) -> None:
+        connection, pool = self._connection, self._pool
+        self._connection = None
+        if connection is None or pool is None:
+            return
+        body_was_sent = self._pump is None or self._pump.done()
+        pool.release(connection, keep=keep and body_was_sent)
+
+    def close(self) -> None:
+        """End whatever is still under way; a connection not let go by now is closed."""
+        self._let_go(keep=False)
+        for task in (self._pump, self._watch):
+            if task is not None and not task.done():
+                task.cancel()
+
+
+class _NothingSent(Exception):
+    """This target was not reached: the next may be tried, whatever the method."""
+
+    def __init__(self, failure: UpstreamFailure) -> None:
+        self.failure = failure
+
+
+class _NothingAnswered(_NothingSent):
+    """The target took a repeatable request and closed without a byte: the next may be tried."""
+
+
+def _framed(data: bytes, chunked: bool) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if chunked else data

@@ -1,0 +1,45 @@
+"""Write the response's head for the client: what of the upstream's fields passes, and what is added."""
+
+from typing import Any
+
+from routing.pipeline.exchange import Exchange
+from routing.snapshot import CompiledRoute
+from routing.upstream.connection import Response
+
+_HARMLESS_CONNECTION = (b"", b"close", b"keep-alive", b"Close", b"Keep-Alive")
+# The admin's own cookies: an upstream on the same host must not be able to set them.
+_OWN_COOKIE = (b"gatehouse_",)
+_WITHOUT_LENGTH = frozenset({204})
+
+
+def response_head(
+    exchange: Exchange, route: CompiledRoute, response: Response, body_length: int | None
+) -> dict[str, Any]:
+    """Return the ASGI message. `body_length` is None while the body is still coming."""
+    drop = route.response_drop
+    if response.connection not in _HARMLESS_CONNECTION:
+        # RFC 9110 7.6.1: fields named in Connection are hop-by-hop too.
+        drop = drop | {token.strip().lower() for token in response.connection.split(b",")}
+    headers = [
+        (b"x-request-id", exchange.request_id.encode()),
+        (b"x-trace-id", exchange.trace_id.encode()),
+        *route.response_set,
+    ]
+    for field in response.headers:
+        name = field[0]
+        if name in drop or (name == b"set-cookie" and field[1].lstrip().startswith(_OWN_COOKIE)):
+            continue
+        headers.append(field)
+    length = _length(exchange, response, body_length)
+    if length is not None:
+        headers.append((b"content-length", b"%d" % length))
+    return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+def _length(exchange: Exchange, response: Response, body_length: int | None) -> int | None:
+    if response.status in _WITHOUT_LENGTH:
+        return None
+    if exchange.method == "HEAD" or response.status == 304:
+        # RFC 9110 8.6: what a GET would have had.
+        return response.content_length
+    return response.content_length if body_length is None else body_length

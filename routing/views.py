@@ -1,0 +1,96 @@
+"""The ways in over HTTP: adapters that translate, call the decision core, and translate back."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import Any
+
+from rest_framework.views import APIView
+
+from routing.envelope import error_response
+from routing.pipeline.decide import decide
+from routing.pipeline.errors import ClientLeft, GatewayError, UpstreamAborted
+from routing.pipeline.exchange import Exchange
+from routing.pipeline.hygiene import read_scope, start_exchange
+from routing.runtime import Runtime, current_runtime
+from routing.snapshot import CompiledRoute
+
+logger = logging.getLogger("gatehouse.proxy")
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+ASGIApplication = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+
+
+class TransferBroken(Exception):
+    """Ends the application in mid-response, so that the server breaks the connection off."""
+
+
+class ProxyView(APIView):
+    """Proxy a request to the service its route names.
+
+    An APIView with an async life of its own: it keeps DRF's names for the steps, but is served
+    straight from the ASGI scope (`as_asgi`), as Django's handler would read the whole body first.
+    """
+
+    @classmethod
+    def as_asgi(cls) -> ASGIApplication:
+        """An ASGI application, in the way that `as_view` gives a WSGI-style view."""
+
+        async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            await cls().serve(scope, receive, send)
+
+        return application
+
+    async def serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request; every way out passes `record` exactly once."""
+        runtime = current_runtime()
+        exchange = start_exchange(scope)
+        try:
+            route = await self.initial_exchange(runtime, exchange, scope)
+            await runtime.forwarder.forward(exchange, route, receive, send, runtime.recorder.record)
+        except GatewayError as error:
+            await self.handle_refusal(runtime, exchange, error, send)
+        except TransferBroken:
+            raise
+        except asyncio.CancelledError:
+            exchange.abort = exchange.abort or "cancelled"
+            runtime.recorder.record(exchange, ClientLeft("the server ended the request"))
+            raise
+        except Exception as error:
+            # The outermost edge: the client learns nothing but the request id.
+            logger.exception("request failed", extra={"request_id": exchange.request_id})
+            await self.handle_refusal(runtime, exchange, GatewayError(type(error).__name__), send)
+
+    async def initial_exchange(
+        self, runtime: Runtime, exchange: Exchange, scope: dict[str, Any]
+    ) -> CompiledRoute:
+        """Steps 1 to 7: hygiene and the decision. Raises a Refusal."""
+        read_scope(exchange, scope, runtime.hygiene)
+        return await decide(runtime, exchange, time())
+
+    async def handle_refusal(
+        self, runtime: Runtime, exchange: Exchange, error: GatewayError, send: Send
+    ) -> None:
+        """Answer with the envelope, or break the transfer off when a response has begun already."""
+        if exchange.status:
+            exchange.abort = exchange.abort or _abort_of(error)
+            runtime.recorder.record(exchange, error)
+            raise TransferBroken(error.reason) from error
+        exchange.status = error.status
+        if isinstance(error, ClientLeft):
+            exchange.abort = "client_left"
+            runtime.recorder.record(exchange, error)
+            raise TransferBroken(error.reason) from error
+        start, body = error_response(exchange, error)
+        exchange.bytes_out = len(body)
+        runtime.recorder.record(exchange, error)
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+
+def _abort_of(error: GatewayError) -> str:
+    if isinstance(error, UpstreamAborted):
+        return "upstream_abort"
+    return "client_left" if isinstance(error, ClientLeft) else error.code

@@ -1,0 +1,47 @@
+"""Write into the database which revision this process serves. Synchronous."""
+
+import os
+import socket
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from routing.models import Worker
+
+FORGOTTEN_AFTER = timedelta(days=1)
+
+
+def node_name() -> str:
+    return settings.GATEWAY_NODE or socket.gethostname()
+
+
+class WorkerReport:
+    """The row of this process."""
+
+    def __init__(self, role: str) -> None:
+        self._node = node_name()
+        self._role = role
+        self._started_at = timezone.now()
+        self._written = False
+
+    def write(self, revision: int, problem: str) -> None:
+        now = timezone.now()
+        Worker.objects.update_or_create(
+            node=self._node,
+            pid=os.getpid(),
+            defaults={
+                "role": self._role,
+                "revision": revision,
+                "problem": problem,
+                "started_at": self._started_at,
+                "seen_at": now,
+            },
+        )
+        if not self._written:
+            self._written = True
+            Worker.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
+
+    def withdraw(self) -> None:
+        """The process ends in good order: its row goes with it."""
+        Worker.objects.filter(node=self._node, pid=os.getpid()).delete()
