@@ -167,6 +167,7 @@ USE_TZ = True
 USE_I18N = False
 STATIC_URL = "/static/"
 STATIC_ROOT = GATEWAY_DATA_DIR / "static"
+STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns at every start without it
 # Served straight from the installed packages: no collectstatic step before the first start.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
@@ -197,6 +198,8 @@ LOGGING = {
         "stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "gateway"},
     },
     "root": {"handlers": ["stdout"], "level": GATEWAY_LOG_LEVEL},
+    # It logs every URL it asks for, query included.
+    "loggers": {"httpx": {"level": "WARNING"}},
 }
 
 # --- API ----------------------------------------------------------------------------------
