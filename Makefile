@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 # What pytest gets besides the defaults, such as TESTS=tests/routing or TESTS="-k hygiene".
 TESTS ?=
+# Options of `manage.py demo`, such as DEMO="--bind 127.0.0.1:8080".
+DEMO ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak lint format bench clean
@@ -16,7 +18,7 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Start the gateway and the example services on 127.0.0.1:8000
-	@GATEWAY_ENV=development $(BIN)/python manage.py demo
+	@exec env GATEWAY_ENV=development $(BIN)/python manage.py demo $(DEMO)
 
 test: $(VENV)/.installed ## Install what the tests need and run them all (but the soak tests)
 	@tests/services/install

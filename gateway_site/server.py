@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -92,9 +93,15 @@ def _start_shipper() -> "subprocess.Popen[bytes] | None":
     """One process beside the workers carries audit records from the spool to their sinks."""
     return subprocess.Popen(
         [sys.executable, str(settings.BASE_DIR / "manage.py"), "audit", "ship"],
-        # Whatever it does, requests come first.
-        preexec_fn=lambda: os.nice(10),
+        preexec_fn=_become_background,
     )
+
+
+def _become_background() -> None:
+    # Whatever it does, requests come first.
+    os.nice(10)
+    # Ctrl-C reaches the whole process group; the shipper ends when this process tells it to.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _stop_shipper(shipper: "subprocess.Popen[bytes] | None") -> None:

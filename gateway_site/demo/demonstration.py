@@ -11,7 +11,7 @@ import httpx
 from gateway_site.demo.addresses import Address, service_addresses
 from gateway_site.demo.banner import render_banner
 from gateway_site.demo.children import Children
-from gateway_site.demo.first_run import create_credentials, prepare_database
+from gateway_site.demo.first_run import create_credentials, is_served, prepare_database
 
 START_SECONDS = 90.0
 # A worker serves a committed change after two seconds at most.
@@ -58,7 +58,7 @@ class Demonstration:
             self._start()
             credentials = create_credentials()
             if credentials.api_key:
-                self._wait_until(lambda: self._accepts(credentials.api_key), PROPAGATION_SECONDS)
+                self._wait_until(is_served, PROPAGATION_SECONDS)
             say(render_banner(self._url, credentials))
             self._children.watch()
         finally:
@@ -82,11 +82,8 @@ class Demonstration:
                 raise NotReady(f"nothing answers after {timeout_seconds:.0f} s")
             self._children.pause()
 
-    def _accepts(self, api_key: str) -> bool:
-        return self._status("/backtests", {"X-API-Key": api_key}) != 401
-
-    def _status(self, path: str, headers: dict[str, str] | None = None) -> int:
+    def _status(self, path: str) -> int:
         try:
-            return httpx.get(f"{self._url}{path}", headers=headers, trust_env=False, timeout=5).status_code
+            return httpx.get(f"{self._url}{path}", trust_env=False, timeout=5).status_code
         except httpx.TransportError:
             return 0

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from django.core.management import call_command
 
 from accounts.models import ApiKey, Principal
-from routing.models import Route
+from accounts.revisions import current_revision
+from routing.models import Route, Worker
 
 PRINCIPAL = "demo"
 KEY_NAME = "first-run"
@@ -39,6 +40,12 @@ def create_credentials() -> Credentials:
     if administrator is not None:
         return Credentials(administrator.name, "", _create_key())
     return Credentials("admin", _printed("create_admin", after="Password: "), _create_key())
+
+
+def is_served() -> bool:
+    """Whether the gateway serves all that has been committed."""
+    newest = Worker.objects.order_by("-seen_at").first()
+    return newest is not None and newest.revision >= current_revision()
 
 
 def _create_key() -> str:
