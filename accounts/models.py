@@ -8,7 +8,7 @@ from django.db import models, transaction
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
-from accounts.revisions import Change, ChangeKey, Revision
+from accounts.revisions import UNWATCHED_FIELDS, Change, ChangeKey, Revision
 from accounts.validators import (
     validate_actions,
     validate_attributes,
@@ -31,9 +31,20 @@ class ConfigurationModel(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Validate and save. Raises django.core.exceptions.ValidationError."""
+        if UNWATCHED_FIELDS.issuperset(kwargs.get("update_fields") or ["everything"]):
+            self._save_use(*args, **kwargs)
+            return
         self.full_clean()
         with transaction.atomic():
             super().save(*args, **kwargs)
+
+    def _save_use(self, *args: Any, **kwargs: Any) -> None:
+        """Save when a row was used: no change of configuration, so nothing for its history."""
+        self.skip_history_when_saving = True
+        try:
+            super().save(*args, **kwargs)
+        finally:
+            del self.skip_history_when_saving
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         with transaction.atomic():

@@ -107,6 +107,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "gateway_site.middleware.ControlPlaneHeaders",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -147,6 +148,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.Principal"
+LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
@@ -165,6 +168,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+DATETIME_FORMAT = "Y-m-d H:i"
+DATE_FORMAT = "Y-m-d"
 STATIC_URL = "/static/"
 STATIC_ROOT = GATEWAY_DATA_DIR / "static"
 STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns at every start without it
@@ -172,9 +177,47 @@ STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns at every start without it
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 SIMPLE_HISTORY_HISTORY_CHANGE_REASON_USE_TEXT_FIELD = True
+# The past is looked at, never restored: a revert would revive revoked keys.
+SIMPLE_HISTORY_REVERT_DISABLED = True
+
+# --- admin --------------------------------------------------------------------------------
+UNFOLD = {
+    "SITE_TITLE": "Gatehouse",
+    "SITE_HEADER": "Gatehouse",
+    "SITE_SUBHEADER": f"API gateway {VERSION}",
+    "SITE_SYMBOL": "shield_lock",
+    "SITE_URL": "/admin/",
+    "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": "routing.navigation.environment",
+    "DASHBOARD_CALLBACK": "routing.dashboard.dashboard",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/gatehouse/favicon.svg"}],
+    "STYLES": ["/static/gatehouse/admin.css"],
+    "SIDEBAR": {"show_search": True, "navigation": "routing.navigation.sidebar"},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .013 236)",
+            "100": "oklch(95% .026 236)",
+            "200": "oklch(90% .058 230)",
+            "300": "oklch(82% .11 230)",
+            "400": "oklch(74% .15 232)",
+            "500": "oklch(66% .16 240)",
+            "600": "oklch(55% .15 245)",
+            "700": "oklch(48% .13 246)",
+            "800": "oklch(42% .11 246)",
+            "900": "oklch(37% .09 247)",
+            "950": "oklch(28% .07 248)",
+        },
+    },
+}
 
 # --- browser security of the control plane -----------------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
+# Names and a path of their own: a browser never sends them to a proxied route.
+SESSION_COOKIE_NAME = "gatehouse_session"
+CSRF_COOKIE_NAME = "gatehouse_csrf"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin"
+# In the session, not in a cookie: Django's message cookie would have the path /.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True

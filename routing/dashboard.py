@@ -1,0 +1,116 @@
+"""The figures on the admin's first page: what there is, what ends soon, what lags. Reads only."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count, Q
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import ApiKey, Asset, Grant, Membership, Principal, Role
+from accounts.revisions import current_revision
+from routing.admin import worker_state
+from routing.models import GatewaySettings, HeaderRule, RateLimit, Route, Service, Target, Worker
+
+SOON = timedelta(days=30)
+LATEST_CHANGES = 12
+_CHANGE_WORDS = {"+": "created", "~": "changed", "-": "deleted"}
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add `cards`, `access`, `workers` and `changes` to the page's context."""
+    return {
+        **context,
+        "title": "Dashboard",
+        "cards": _cards(),
+        "access": _routes_by_access(),
+        "revision": current_revision(),
+        "workers": list(_workers()),
+        "changes": _latest_changes() if request.user.is_superuser else [],
+    }
+
+
+def _cards() -> list[dict[str, Any]]:
+    now = timezone.now()
+    soon = Q(expires_at__gt=now, expires_at__lte=now + SOON)
+    principals = Principal.objects.aggregate(all=Count("pk"), disabled=Count("pk", filter=Q(is_active=False)))
+    keys = ApiKey.objects.filter(revoked_at=None).aggregate(
+        live=Count("pk", filter=Q(expires_at=None) | Q(expires_at__gt=now)), soon=Count("pk", filter=soon)
+    )
+    grants = Grant.objects.aggregate(
+        all=Count("pk"), soon=Count("pk", filter=soon), conditional=Count("pk", filter=~Q(condition=""))
+    )
+    routes = Route.objects.aggregate(all=Count("pk"), off=Count("pk", filter=Q(enabled=False)))
+    return [
+        _card("Principals", "accounts_principal", principals["all"], f"{principals['disabled']} disabled"),
+        _card("Live API keys", "accounts_apikey", keys["live"], f"{keys['soon']} expire within 30 days"),
+        _card(
+            "Grants",
+            "accounts_grant",
+            grants["all"],
+            f"{grants['soon']} expire within 30 days, {grants['conditional']} conditional",
+        ),
+        _card("Routes", "routing_route", routes["all"], f"{routes['off']} switched off"),
+    ]
+
+
+def _card(title: str, page: str, figure: int, note: str) -> dict[str, Any]:
+    return {"title": title, "figure": figure, "note": note, "url": reverse(f"admin:{page}_changelist")}
+
+
+def _routes_by_access() -> list[dict[str, Any]]:
+    counts = dict(Route.objects.filter(enabled=True).order_by().values_list("access").annotate(Count("pk")))
+    total = sum(counts.values()) or 1
+    url = reverse("admin:routing_route_changelist")
+    return [
+        {
+            "title": label,
+            "count": counts.get(value, 0),
+            "percent": round(100 * counts.get(value, 0) / total),
+            "url": f"{url}?access__exact={value}",
+        }
+        for value, label in Route.Access.choices
+    ]
+
+
+def _workers() -> Iterator[dict[str, Any]]:
+    newest = current_revision()
+    for worker in Worker.objects.all()[:100]:
+        yield {"worker": worker, "state": worker_state(worker, newest)}
+
+
+def _latest_changes() -> list[dict[str, Any]]:
+    """The newest rows of every history, deletions too: who changed what, and when."""
+    models = (Principal, Role, Membership, ApiKey, Asset, Grant)
+    models += (Service, Target, Route, RateLimit, HeaderRule, GatewaySettings)
+    rows = [
+        record
+        for model in models
+        for record in model.history.select_related("history_user").order_by("-history_date")[:LATEST_CHANGES]
+    ]
+    rows.sort(key=lambda record: record.history_date, reverse=True)
+    return [_change(record) for record in rows[:LATEST_CHANGES]]
+
+
+def _change(record: Any) -> dict[str, Any]:
+    meta = record.instance_type._meta
+    url = ""
+    if record.history_type != "-" and meta.model not in (Membership, Target, RateLimit, HeaderRule):
+        url = reverse(f"admin:{meta.app_label}_{meta.model_name}_history", args=[record.id])
+    return {
+        "when": record.history_date,
+        "who": record.history_user or record.history_change_reason or "the command line",
+        "what": f"{meta.verbose_name} {_name_of(record)}",
+        "how": _CHANGE_WORDS[record.history_type],
+        "url": url,
+    }
+
+
+def _name_of(record: Any) -> str:
+    """A name without a query a row: a grant's two ends would be read one by one."""
+    for column in ("name", "url", "path"):
+        if value := getattr(record, column, None):
+            return str(value)
+    return f"no. {record.id}"
