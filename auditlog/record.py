@@ -3,8 +3,9 @@
 docs/audit-schema.json describes the result. Pure but for the clock it is handed.
 """
 
+import re
+import time
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -18,8 +19,8 @@ SHORT_BYTES = min(FIELD_LIMITS["user_agent"], DEFAULT_LIMIT) + 1024
 MAX_DEPTH = 6
 MAX_ITEMS = 200
 
-_OPTIONS = orjson.OPT_UTC_Z
-# The envelope stands first in the line; a field of the caller's can't replace it.
+# The envelope stands first in the line; a field of the caller's that has such a name is renamed.
+_EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 ENVELOPE = ("schema", "event_id", "time", "event", "node", "chain", "sequence")
 # The gateway's own words, from its configuration or its code: escaped and cut, but no place for a
 # client's secret.
@@ -34,8 +35,9 @@ CLIENT_FIELDS = frozenset(
     {"path", "query", "host", "user_agent", "request_id", "trace_id", "method", "reason", "rule"}
 )
 DATA_PLANE_FIELDS = OWN_FIELDS | CLIENT_FIELDS
-# User agents repeat: those that need no change are remembered, whole and bounded.
-AGENTS_REMEMBERED = 2048
+# User agents, hosts and rules repeat: combinations that need no change are remembered, bounded.
+WORDS_REMEMBERED = 2048
+REMEMBERED_CHARACTERS = 768
 
 
 class RecordEncoder:
@@ -43,13 +45,15 @@ class RecordEncoder:
 
     def __init__(self, node: str, chain: uuid.UUID, redaction: Redaction) -> None:
         self.redaction = redaction
-        self._skeleton: dict[str, Any] = dict.fromkeys(ENVELOPE)
-        self._skeleton |= {"schema": SCHEMA_VERSION, "node": escape_text(node, 255), "chain": str(chain)}
-        self._node, self._chain = self._skeleton["node"], str(chain)
+        self._chain = str(chain)
+        node_text = orjson.dumps(escape_text(node, 255)).decode()
+        self._source = f'"node":{node_text},"chain":"{chain}",'
         # The chain id is a UUIDv7: its random bits make this process's event ids its own.
         self._tail = self._chain[14:28]
         self._milliseconds, self._prefix = -1, ""
-        self._agents: dict[bytes | str, str] = {}
+        self._second, self._second_text = -1, ""
+        self._events: set[str] = set()
+        self._known: dict[tuple[Any, ...], str] = {}
 
     def event_id(self, now: float, sequence: int) -> str:
         """UUIDv7: milliseconds, 42 random bits of this process, then the sequence (32 bits)."""
@@ -60,75 +64,86 @@ class RecordEncoder:
         return f"{self._prefix}{sequence & 0xFFFFFFFF:08x}"
 
     def encode(self, event: str, fields: dict[str, Any], now: float, sequence: int) -> bytes:
-        """One line of JSON without its end. Raises orjson.JSONEncodeError for what JSON can't hold."""
-        record = self._skeleton.copy()
-        record.update(fields)
-        record["schema"] = SCHEMA_VERSION
-        record["event_id"] = self.event_id(now, sequence)
-        record["time"] = datetime.fromtimestamp(now, UTC)
-        record["event"] = event
-        record["node"] = self._node
-        record["chain"] = self._chain
-        record["sequence"] = sequence
+        """One line of JSON without its end. Raises orjson.JSONEncodeError for what JSON can't hold.
+
+        The usual record of the data plane goes straight to JSON; whatever is long, strange or
+        suspicious in it is looked at field by field.
+        """
         redaction = self.redaction
-        query = record.get("query")
+        fields = fields.copy()
+        query = fields.get("query")
         if query is not None:
-            record["query"] = redaction.query(query) if query else ""
-        if redaction.principal != "keep" and record.get("principal"):
-            record["principal"] = redaction.principal_name(str(record["principal"]))
-        if redaction.ip != "keep" and record.get("client_ip"):
-            record["client_ip"] = redaction.address(str(record["client_ip"]))
-        if not DATA_PLANE_FIELDS.issuperset(fields) or self._has_something_to_hide(record):
-            return self._encode_with_care(record)
+            fields["query"] = redaction.query(query) if query else ""
+        if redaction.principal != "keep" and fields.get("principal"):
+            fields["principal"] = redaction.principal_name(str(fields["principal"]))
+        if redaction.ip != "keep" and fields.get("client_ip"):
+            fields["client_ip"] = redaction.address(str(fields["client_ip"]))
+        # Known names only, so none of them is the envelope's.
+        if not DATA_PLANE_FIELDS.issuperset(fields) or self._needs_care(fields):
+            return self._encode_with_care(event, fields, now, sequence)
         try:
-            body = orjson.dumps(record, option=_OPTIONS)
+            body = self._envelope(event, now, sequence) + orjson.dumps(fields)[1:]
         except orjson.JSONEncodeError:
-            return self._encode_with_care(record)
+            return self._encode_with_care(event, fields, now, sequence)
         if len(body) <= SHORT_BYTES and is_plain_line(body):
             return body
-        return self._encode_with_care(record)
+        return self._encode_with_care(event, fields, now, sequence)
 
-    def _has_something_to_hide(self, record: dict[str, Any]) -> bool:
-        """Look once at all of a client's words; a known user agent needs no second look."""
-        get = record.get
-        words = (
-            f"{get('path')}\n{get('request_id')}\n{get('trace_id')}\n{get('host')}\n{get('method')}"
-            f"\n{get('reason')}\n{get('rule')}"
-        )
-        agent = get("user_agent")
+    def _envelope(self, event: str, now: float, sequence: int) -> bytes:
+        """The opening of the line, up to the comma before the fields."""
+        if event not in self._events:
+            event = self._learn_event(event)
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return (
+            f'{{"schema":{SCHEMA_VERSION},"event_id":"{self.event_id(now, sequence)}","time":"{self._second_text}'
+            f'.{int((now - second) * 1_000_000):06d}Z","event":"{event}",{self._source}'
+            f'"sequence":{sequence},'
+        ).encode()
+
+    def _learn_event(self, event: str) -> str:
+        """The name as it may stand in the line: it is the code's own word, never a client's."""
+        if not _EVENT.fullmatch(event):
+            return "unnamed_event"
+        self._events.add(event)
+        return event
+
+    def _needs_care(self, fields: dict[str, Any]) -> bool:
+        """Look at a client's words: those that repeat are remembered, the others searched once."""
+        get = fields.get
+        words = (get("user_agent"), get("host"), get("method"), get("rule"), get("reason"))
+        agent = self._known.get(words)
         if agent is None:
-            return self.redaction.needs_look(words)
-        known = self._agents.get(agent)
-        if known is None:
-            known = self._look_at_agent(agent)
-            if known is None:
+            if not self._are_harmless(words):
                 return True
-        record["user_agent"] = known
-        return self.redaction.needs_look(words)
+            agent = self._known[words]
+        if agent:
+            fields["user_agent"] = agent
+        return self.redaction.needs_look(f"{get('path')}\n{get('request_id')}\n{get('trace_id')}")
 
-    def _look_at_agent(self, agent: bytes | str) -> str | None:
+    def _are_harmless(self, words: tuple[Any, ...]) -> bool:
+        """Whether these words need no redaction; remembers them if so."""
+        agent = words[0] or ""
         try:
-            text = agent if isinstance(agent, str) else agent.decode("ascii")
+            agent = agent if isinstance(agent, str) else agent.decode("ascii")
         except UnicodeDecodeError:
-            return None
-        if (
-            len(text) > FIELD_LIMITS["user_agent"]
-            or not text.isprintable()
-            or self.redaction.needs_look(text)
-        ):
-            return None
-        if len(self._agents) >= AGENTS_REMEMBERED:
-            self._agents.clear()
-        self._agents[agent] = text
-        return text
+            return False
+        text = "\n".join((agent, *(str(word) for word in words[1:])))
+        if len(text) > REMEMBERED_CHARACTERS or self.redaction.needs_look(text):
+            return False
+        if len(self._known) >= WORDS_REMEMBERED:
+            self._known.clear()
+        self._known[words] = agent
+        return True
 
-    def _encode_with_care(self, record: dict[str, Any]) -> bytes:
+    def _encode_with_care(self, event: str, fields: dict[str, Any], now: float, sequence: int) -> bytes:
         """Look at every field: redact, escape, cut."""
-        careful = {name: record[name] for name in ENVELOPE}
-        careful["event"] = escape_text(str(record["event"]), 64)
-        for name, value in record.items():
-            if name in careful:
-                continue
+        careful: dict[str, Any] = {}
+        for name, value in fields.items():
+            if name in ENVELOPE:
+                name = f"{name}_"
             if type(value) is str and name in OWN_FIELDS and len(value) <= DEFAULT_LIMIT:
                 careful[name] = escape_text(value)
             elif value is None or type(value) is float:
@@ -136,7 +151,9 @@ class RecordEncoder:
             else:
                 name = escape_text(str(name), 64)
                 careful[name] = self._careful(name, value, depth=0)
-        return orjson.dumps(careful, option=_OPTIONS)
+        opening = self._envelope(event, now, sequence)
+        rest = orjson.dumps(careful)[1:]
+        return opening + rest if careful else opening[:-1] + rest
 
     def _careful(self, name: str, value: Any, depth: int) -> Any:
         if isinstance(value, str | bytes):
@@ -148,7 +165,10 @@ class RecordEncoder:
             return value
         if isinstance(value, dict) and depth < MAX_DEPTH:
             items = list(value.items())[:MAX_ITEMS]
-            return {escape_text(str(key), 128): self._careful(name, item, depth + 1) for key, item in items}
+            return {
+                escape_text(self.redaction.text(str(key)), 128): self._careful(name, item, depth + 1)
+                for key, item in items
+            }
         if isinstance(value, list | tuple | set | frozenset) and depth < MAX_DEPTH:
             return [self._careful(name, item, depth + 1) for item in list(value)[:MAX_ITEMS]]
         return self._careful_text(name, str(value))

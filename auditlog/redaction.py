@@ -64,7 +64,7 @@ class Redaction:
     extra_forms: tuple[re.Pattern[str], ...] = ()
     looks_always: bool = False
     # Instance-wide and bounded: addresses repeat, and a keyed hash costs more than a look-up.
-    _addresses: dict[str, str | None] = field(default_factory=dict)
+    _addresses: dict[str, str | None] = field(default_factory=dict, init=False)
 
     def needs_look(self, text: str) -> bool:
         """Whether a client's text may hold something to take out; cheap, errs towards True.
