@@ -39,8 +39,9 @@ def profile(console: Console, seconds: float, role: str, native: bool, top: int)
             upstream(directory, upstream_port),
             Server(installation.serve(port, role), GATEWAY_CORE, ready) as server,
         ):
+            before = {process.pid: _spent(process) for process in server.processes()}
             drive(port, PATH, SETTLE_SECONDS, key)
-            worker = server.busiest_process()
+            worker = max(server.processes(), key=lambda each: _spent(each) - before.get(each.pid, 0.0))
             _show_unsampled(console, port, key, worker, seconds)
             for form, path in (("raw", stacks), ("flamegraph", FOLDER / f"{role}.svg")):
                 command = wrk_command(port, PATH, seconds + SETTLE_SECONDS, key)
@@ -71,6 +72,10 @@ def _show_unsampled(
         each_us = thread_spent / load.requests * 1e6
         table.add_row(f"{each_us:.1f}", f"{100 * thread_spent / spent:.1f}", thread)
     console.print(table)
+
+
+def _spent(process: psutil.Process) -> float:
+    return float(sum(process.cpu_times()[:2]))
 
 
 def _thread_seconds(process: psutil.Process) -> dict[str, float]:

@@ -114,9 +114,6 @@ class Server:
     def cpu_seconds(self) -> float:
         return sum(sum(process.cpu_times()[:2]) for process in self.processes())
 
-    def busiest_process(self) -> psutil.Process:
-        return max(self.processes(), key=lambda process: sum(process.cpu_times()[:2]))
-
     def _answers(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
             tail = self.launch.log.read_text(errors="replace")[-2000:]

@@ -23,7 +23,8 @@ class Bout:
 class Contestant:
     """One gateway. `refuses_strangers` is false only for a server that checks no key, as a reference.
 
-    `access_log` names the file in the bout's directory that gets a line for each request.
+    `access_log` names the file in the bout's directory that gets a line for each request; `audit_records`
+    counts the records of requests that the stopped gateway left there.
     """
 
     name: str
@@ -32,3 +33,4 @@ class Contestant:
     version: Callable[[], str]
     refuses_strangers: bool = True
     access_log: str | None = None
+    audit_records: Callable[[Path], int] | None = None

@@ -28,6 +28,7 @@ from benchmarks.upstream import BODY, BODY_SIZE_BYTES, upstream
 PATH = "/orders/7"
 REFERENCE, SUBJECT = "nginx", "gatehouse"
 WANTED_RATIOS = {"nginx": 0.25, "envoy": 1.0, "fastapi+httpx": 25.0}
+DISTURBED = 0.1
 MEGABYTE = 1024 * 1024
 
 
@@ -43,7 +44,7 @@ class Score:
     resident_bytes: int
     gateway_busy: float
     load_core_busy: float
-    stolen: float
+    taken: float  # of the gateway's core, by other programs and the hypervisor
 
     @property
     def requests_per_second(self) -> float:
@@ -118,15 +119,17 @@ def _bout(run: Run, contestant: Contestant, upstream_port: int, body: Path) -> S
     _refuse_other_sizes(checked, load)
     if log is not None:
         _refuse_missing_lines(log, checked.requests + load.requests)
+    if contestant.audit_records is not None:
+        _refuse_missing_records(contestant.audit_records(folder), checked.requests + load.requests)
     measured_seconds = load.duration_us / 1_000_000
-    idle_seconds = cores_after[LOAD_CORE].idle - cores_before[LOAD_CORE].idle
-    stolen_seconds = cores_after[GATEWAY_CORE].steal - cores_before[GATEWAY_CORE].steal
+    load_core_idle = cores_after[LOAD_CORE].idle - cores_before[LOAD_CORE].idle
+    gateway_core_idle = cores_after[GATEWAY_CORE].idle - cores_before[GATEWAY_CORE].idle
     return Score(
         load=load,
         resident_bytes=resident,
         gateway_busy=gateway_seconds / measured_seconds,
-        load_core_busy=max(0.0, 1 - idle_seconds / measured_seconds),
-        stolen=stolen_seconds / measured_seconds,
+        load_core_busy=max(0.0, 1 - load_core_idle / measured_seconds),
+        taken=max(0.0, 1 - (gateway_core_idle + gateway_seconds) / measured_seconds),
     )
 
 
@@ -152,9 +155,14 @@ def _refuse_missing_lines(log: Path, requests: int) -> None:
         raise BoutRefused(f"{logged} lines in the access log for {requests} requests")
 
 
+def _refuse_missing_records(recorded: int, requests: int) -> None:
+    if recorded < requests:
+        raise BoutRefused(f"{recorded} audit records for {requests} requests")
+
+
 def _report(outcome: Outcome, series: dict[str, Series]) -> None:
     outcome.columns = ["gateway", "requests/s", f"of {REFERENCE}", "p50 ms", "p99 ms", "memory MB"]
-    outcome.columns += ["per CPU second", "gateway core", "load core", "stolen", "rounds"]
+    outcome.columns += ["per CPU second", "gateway core", "load core", "taken", "rounds"]
     reference = series.get(REFERENCE)
     for name, one in series.items():
         outcome.versions[name] = _version(one.contestant)
@@ -174,16 +182,28 @@ def _report(outcome: Outcome, series: dict[str, Series]) -> None:
                 f"{one.middle(lambda score: score.requests_per_cpu_second):,.0f}",
                 f"{one.middle(lambda score: score.gateway_busy):.0%}",
                 f"{one.middle(lambda score: score.load_core_busy):.0%}",
-                f"{one.middle(lambda score: score.stolen):.0%}",
+                f"{one.middle(lambda score: score.taken):.0%}",
                 str(len(one.scores)),
             ]
         )
+    _note_disturbance(outcome, series)
     subject = series.get(SUBJECT)
     for name, wanted in WANTED_RATIOS.items():
         ratio = subject.ratio_to(series[name]) if subject and name in series else None
         digits = 1 if wanted > 2 else 3
         outcome.figures.append(
             Figure(f"Requests/s, {SUBJECT} to {name}", ratio, "times", at_least=wanted, digits=digits)
+        )
+
+
+def _note_disturbance(outcome: Outcome, series: dict[str, Series]) -> None:
+    """Own up to a machine that wasn't ours alone: the figures of such rounds are too low, unevenly."""
+    scores = [score for one in series.values() for score in one.scores.values()]
+    disturbed = sum(score.taken > DISTURBED for score in scores)
+    if disturbed:
+        outcome.notes.append(
+            f"In {disturbed} of {len(scores)} measurements other work took more than {DISTURBED:.0%} of the "
+            "gateway's core."
         )
 
 
@@ -203,10 +223,10 @@ def _parameters(run: Run) -> list[str]:
         "median of the ratios round by round.",
         "In the warm-up each answer is compared with the expected status and body. In the measured seconds "
         "statuses, socket errors and the bytes received are counted; a round with any error, or with fewer "
-        "lines in the access log than requests, is refused.",
+        "lines in the access log or records in the audit spool than requests, is refused.",
         "Memory is the resident size of the whole process tree after the load, shared pages counted in each. "
         "Per CPU second: requests by the processor time of the gateway, which tells its cost also where the "
-        "load core was the limit. Stolen: time of the gateway's core that the hypervisor gave to others.",
+        "load core was the limit. Taken: the share of the gateway's core that other programs and the hypervisor had.",
     ]
 
 

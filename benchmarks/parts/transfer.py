@@ -1,4 +1,4 @@
-"""A 1 GB upload and a 1 GB download through the gateway, and the memory its worker takes meanwhile."""
+"""A 1 GB upload and a 1 GB download through the gateway, and the memory it takes meanwhile."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
-
-import psutil
 
 from benchmarks.gateway import ROOT, Installation
 from benchmarks.outcome import Figure, Outcome
@@ -30,7 +28,7 @@ WANTED_MEGABYTES = 10
 
 @dataclass(frozen=True)
 class Transfer:
-    """One direction: how long it took, and the worker's memory before it and at its highest."""
+    """One direction: how long it took, and the gateway's memory before it and at its highest."""
 
     seconds: float
     before_bytes: int
@@ -50,11 +48,11 @@ class Body:
 
 
 class MemoryWatch:
-    """Samples a process's resident size from /proc in a thread; `peak_bytes` is the highest seen."""
+    """Samples the resident size of a server's processes in a thread; `peak_bytes` is the highest sum."""
 
-    def __init__(self, process: psutil.Process) -> None:
-        self.process = process
-        self.before_bytes = self.peak_bytes = process.memory_info().rss
+    def __init__(self, server: Server) -> None:
+        self.processes = server.processes()
+        self.before_bytes = self.peak_bytes = self._resident_bytes()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._sample)
 
@@ -73,7 +71,10 @@ class MemoryWatch:
 
     def _sample(self) -> None:
         while not self._stopped.wait(SAMPLE_SECONDS):
-            self.peak_bytes = max(self.peak_bytes, self.process.memory_info().rss)
+            self.peak_bytes = max(self.peak_bytes, self._resident_bytes())
+
+    def _resident_bytes(self) -> int:
+        return sum(process.memory_info().rss for process in self.processes)
 
 
 def measure(run: Run) -> Outcome:
@@ -93,13 +94,12 @@ def measure(run: Run) -> Outcome:
     ):
         _warm_up(port, key)
         body = Body(size_bytes, _checksum(size_bytes))
-        worker = server.busiest_process()
         run.say("download")
-        download = _timed(worker, lambda: _download(port, key, body))
+        download = _timed(server, lambda: _download(port, key, body))
         run.say("upload, length known")
-        upload = _timed(worker, lambda: _upload(port, key, body, chunked=False))
+        upload = _timed(server, lambda: _upload(port, key, body, chunked=False))
         run.say("upload, chunked")
-        chunked = _timed(worker, lambda: _upload(port, key, body, chunked=True))
+        chunked = _timed(server, lambda: _upload(port, key, body, chunked=True))
     return _report(size_bytes, {"download": download, "upload": upload, "chunked upload": chunked})
 
 
@@ -109,8 +109,8 @@ def _warm_up(port: int, key: dict[str, str]) -> None:
             raise ServerFailed("a small request failed")
 
 
-def _timed(worker: psutil.Process, transfer: Callable[[], None]) -> Transfer:
-    with MemoryWatch(worker) as watch:
+def _timed(server: Server, transfer: Callable[[], None]) -> Transfer:
+    with MemoryWatch(server) as watch:
         began = time.monotonic()
         transfer()
         seconds = time.monotonic() - began
@@ -163,7 +163,7 @@ def _report(size_bytes: int, transfers: dict[str, Transfer]) -> Outcome:
         parameters=[
             f"{size_bytes // MEGABYTE} MB in pieces of {PIECE_SIZE_BYTES // 1024} KB from and to a streaming "
             "service; one client, `--role data --workers 1`, nothing pinned; checksums compared.",
-            f"The worker's resident size, from /proc every {SAMPLE_SECONDS * 1000:g} ms: highest during the "
+            f"Resident size of parent and worker, every {SAMPLE_SECONDS * 1000:g} ms: highest during the "
             f"transfer less that before it (after {WARM_UP_REQUESTS} small requests).",
         ],
         columns=["transfer", "MB/s", "memory before MB", "at most MB", "added MB"],
@@ -180,7 +180,7 @@ def _report(size_bytes: int, transfers: dict[str, Transfer]) -> Outcome:
         )
         outcome.figures.append(
             Figure(
-                f"Memory added by a {name}",
+                f"Memory added by {name}",
                 transfer.added_megabytes,
                 "MB",
                 at_most=WANTED_MEGABYTES,
