@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,10 +14,12 @@ from examples.backtest_engine.engine import Engine
 from examples.backtest_engine.watch import watch_page
 from examples.service import build_service
 
+CLOSE_TIMEOUT_SECONDS = 1.0
+
 
 def build_app() -> Starlette:
     """Return the service with an engine of its own, which starts with the application."""
-    app = build_service(
+    return build_service(
         [
             Route("/backtests", backtest_endpoints.BacktestList),
             # Before {id}, which would take "watch" for an id.
@@ -33,13 +36,20 @@ def build_app() -> Starlette:
         ],
         lifespan=_run_engine,
     )
-    return app
 
 
 @asynccontextmanager
 async def _run_engine(app: Starlette) -> AsyncIterator[None]:
     engine = Engine()
     app.state.engine = engine
-    app.state.end_streams = engine.stop
+    app.state.sockets = set()
+
+    async def end_streams() -> None:
+        await engine.stop()
+        # The server cuts open WebSockets without a close frame, so it waits until they have sent theirs.
+        if app.state.sockets:
+            await asyncio.wait(app.state.sockets, timeout=CLOSE_TIMEOUT_SECONDS)
+
+    app.state.end_streams = end_streams
     yield
     await engine.stop()

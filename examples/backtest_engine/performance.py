@@ -21,7 +21,8 @@ class Performance:
     def add(self, equity: float) -> None:
         self._peak = max(self._peak, equity)
         self.max_drawdown = max(self.max_drawdown, 1 - equity / self._peak)
-        change = equity / self._last - 1
+        # An account that has lost everything stays where it is.
+        change = equity / self._last - 1 if self._last > 0 else 0.0
         self._last = equity
         self._count += 1
         distance = change - self._mean

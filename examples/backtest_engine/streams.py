@@ -51,6 +51,17 @@ async def _event_frames(run: Backtest, after: int) -> AsyncIterator[str]:
 
 async def stream_events(websocket: WebSocket) -> None:
     """Send each event as one JSON text message; close with 1000 when the run has ended."""
+    sockets: set[asyncio.Task[None]] = websocket.app.state.sockets
+    current = asyncio.current_task()
+    assert current is not None
+    sockets.add(current)
+    try:
+        await _stream(websocket)
+    finally:
+        sockets.discard(current)
+
+
+async def _stream(websocket: WebSocket) -> None:
     # Accepted first in any case: before that, a refusal reaches a browser as a bare 1006.
     await websocket.accept()
     engine = engine_of(websocket)
