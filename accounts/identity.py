@@ -32,7 +32,7 @@ class Credential:
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Identity:
     """A principal with everything that its groups and roles give it, and the credential it came with."""
 

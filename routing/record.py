@@ -72,11 +72,12 @@ def _audit_fields(exchange: Exchange, error: BaseException | None, duration_ms: 
         "action": exchange.action,
         "revision": exchange.revision,
         "client_ip": exchange.client_ip,
-        "user_agent": exchange.user_agent,
         "bytes_in": exchange.bytes_in,
         "bytes_out": exchange.bytes_out,
         "duration_ms": round(duration_ms, 3),
     }
+    if exchange.user_agent:
+        fields["user_agent"] = exchange.user_agent
     if exchange.query:
         fields["query"] = exchange.query
     route = exchange.route

@@ -53,7 +53,7 @@ def authorize(exchange: Exchange, route: "CompiledRoute", identity: Identity, no
             f"a role's permission {permission} allows {exchange.action} on {route.asset}",
         )
         return
-    exchange.note("authorise", "refuse", f"no grant and no role allows {exchange.action} on {route.asset}")
+    exchange.note("authorise", "refuse", "no grant and no role allows %s on %s", exchange.action, route.asset)
     raise GrantMissing(
         f"{identity.name} has no {exchange.action} on {route.asset}",
         {"asset": route.asset, "action": exchange.action},
@@ -65,13 +65,13 @@ def _check_roles(exchange: Exchange, route: "CompiledRoute", identity: Identity)
         return
     held = route.required_roles.intersection(identity.roles)
     if held:
-        exchange.note("authorise", "pass", f"has the role {min(held)}")
+        exchange.note("authorise", "pass", "has the role %s", min(held))
         return
     if "*:*" in identity.permissions:
         exchange.note("authorise", "pass", "holds *:*, which covers every role")
         return
     needed = ", ".join(sorted(route.required_roles))
-    exchange.note("authorise", "refuse", f"has none of the roles: {needed}")
+    exchange.note("authorise", "refuse", "has none of the roles: %s", needed)
     raise RoleMissing(f"{identity.name} has none of {needed}", {"roles": sorted(route.required_roles)})
 
 
@@ -88,7 +88,7 @@ def _check_scopes(exchange: Exchange, route: "CompiledRoute", identity: Identity
             f"scopes {sorted(scopes)} don't cover {route.resource}:{exchange.action}",
             {"scope": f"{route.resource}:{exchange.action}"},
         )
-    exchange.note("authorise", "pass", f"the credential's scope {scope} covers this")
+    exchange.note("authorise", "pass", "the credential's scope %s covers this", scope)
 
 
 def _usable_grant(
@@ -98,7 +98,7 @@ def _usable_grant(
         reason = _unusable(grant, exchange.action, now)
         if reason is None:
             return grant
-        exchange.note("authorise", "skip", f"{_held_by(grant, identity)} {reason}")
+        exchange.note("authorise", "skip", "%s %s", _held_by(grant, identity), reason)
     return None
 
 

@@ -29,13 +29,19 @@ def is_trusted(text: str, trusted: tuple[Network, ...]) -> bool:
     return address is not None and any(address in network for network in trusted)
 
 
-def client_address(peer: str, forwarded_for: list[bytes], trusted: tuple[Network, ...]) -> str:
+@lru_cache(maxsize=8192)
+def folded(text: str) -> str:
+    """An address in its one canonical form; what can't be read stays as it is."""
+    address = parse_address(text)
+    return text if address is None else str(address)
+
+
+def client_address(peer: str, forwarded_for: tuple[bytes, ...], trusted: tuple[Network, ...]) -> str:
     """Walk X-Forwarded-For from right to left past trusted proxies; the first other one is the client.
 
     An entry that can't be read ends the walk at the last address that could: it never skips a check.
     """
-    folded = parse_address(peer)
-    client = str(folded) if folded is not None else peer
+    client = folded(peer)
     if not trusted or not forwarded_for or not is_trusted(peer, trusted):
         return client
     entries = b",".join(forwarded_for).decode("latin-1").split(",")

@@ -111,16 +111,18 @@ def authenticate(world: World, exchange: Exchange, route: CompiledRoute, now: fl
         try:
             identity = method(presented, world.directory, now)
         except InvalidCredential as invalid:
-            exchange.note("authenticate", "refuse", f"{name}: {invalid.reason}")
+            exchange.note("authenticate", "refuse", "%s: %s", name, invalid.reason)
             raise CredentialInvalid(_reason(invalid)) from invalid
         if identity is not None:
             exchange.identity = identity
-            exchange.note("authenticate", "pass", f"{name}: {identity.kind} {identity.name}")
+            exchange.note("authenticate", "pass", "%s: %s %s", name, identity.kind, identity.name)
             return identity
-        exchange.note("authenticate", "skip", f"{name}: nothing of its kind was sent")
+        exchange.note("authenticate", "skip", "%s: nothing of its kind was sent", name)
     if world.default_identity is not None:
         exchange.identity = world.default_identity
-        exchange.note("authenticate", "pass", f"development mode: everybody is {world.default_identity.name}")
+        exchange.note(
+            "authenticate", "pass", "development mode: everybody is %s", world.default_identity.name
+        )
         return world.default_identity
     if exchange.presented.anything:
         raise CredentialInvalid("no authenticator of the route recognised what was sent")

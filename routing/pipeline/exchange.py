@@ -17,85 +17,50 @@ class Exchange:
     names in lower case.
     """
 
-    __slots__ = (
-        "abort",
-        "action",
-        "bytes_in",
-        "bytes_out",
-        "chunked",
-        "client_ip",
-        "content_length",
-        "encoded_slash",
-        "grant_id",
-        "headers",
-        "host",
-        "identity",
-        "method",
-        "origin",
-        "path",
-        "peer",
-        "presented",
-        "query",
-        "recorded",
-        "request_id",
-        "revision",
-        "route",
-        "rule",
-        "scheme",
-        "span_id",
-        "started",
-        "started_at",
-        "status",
-        "target",
-        "trace",
-        "trace_id",
-        "upstream_seconds",
-        "user_agent",
-        "websocket",
-    )
+    # Defaults stand on the class: a request pays only for what it sets.
+    scheme: str = "http"
+    host: str = ""
+    peer: str = ""
+    client_ip: str = ""
+    presented: Presented = Presented()
+    content_length: int | None = None
+    chunked: bool = False
+    encoded_slash: bool = False
+    websocket: bool = False
+    origin: bytes | None = None
+    user_agent: bytes = b""
+    request_id: str = ""
+    trace_id: str = ""
+    span_id: str = ""
+    started: float = 0.0  # seconds, monotonic
+    started_at: float = 0.0  # seconds since the epoch
+    # What the decision core fills in.
+    revision: int = 0
+    route: "CompiledRoute | None" = None
+    identity: "Identity | None" = None
+    action: str = ""
+    rule: str = ""
+    grant_id: int | None = None
+    trace: list[tuple[str, str, str]] | None = None
+    # What became of it.
+    target: str = ""
+    status: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    upstream_seconds: float | None = None
+    abort: str | None = None
+    recorded: bool = False
 
     def __init__(self, method: str, path: bytes, query: bytes) -> None:
         self.method = method
         self.path = path
         self.query = query
-        self.scheme = "http"
-        self.host = ""
-        self.peer = ""
-        self.client_ip = ""
         self.headers: list[tuple[bytes, bytes]] = []
-        self.presented = Presented()
-        self.content_length: int | None = None
-        self.chunked = False
-        self.encoded_slash = False
-        self.websocket = False
-        self.origin: bytes | None = None
-        self.user_agent = b""
-        self.request_id = ""
-        self.trace_id = ""
-        self.span_id = ""
-        self.started = 0.0  # seconds, monotonic
-        self.started_at = 0.0  # seconds since the epoch
-        # What the decision core fills in.
-        self.revision = 0
-        self.route: CompiledRoute | None = None
-        self.identity: Identity | None = None
-        self.action = ""
-        self.rule = ""
-        self.grant_id: int | None = None
-        self.trace: list[tuple[str, str, str]] | None = None
-        # What became of it.
-        self.target = ""
-        self.status = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.upstream_seconds: float | None = None
-        self.abort: str | None = None
-        self.recorded = False
 
-    def note(self, step: str, outcome: str, text: str) -> None:
-        """Leave a line of the trace; costs nothing unless somebody asked for one."""
+    def note(self, step: str, outcome: str, text: str, *values: object) -> None:
+        """Leave a line of the trace: `text` is %-formatted only when somebody asked for a trace."""
         if self.trace is not None:
-            self.trace.append((step, outcome, text))
+            self.trace.append((step, outcome, text % values if values else text))
 
     @property
     def has_body(self) -> bool:

@@ -21,6 +21,7 @@ from routing.pipeline.errors import (
     DuplicateHeader,
     HeadersTooLarge,
     MethodNotAllowed,
+    RouteNotFound,
 )
 from routing.pipeline.exchange import Exchange
 from routing.pipeline.headers import HOP_BY_HOP, Field, classify
@@ -34,6 +35,9 @@ _HOST = re.compile(
 _DIGITS = re.compile(rb"[0-9]{1,18}").fullmatch
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+# Hosts that were found well-formed: most requests name one of few.
+_HOSTS_LIMIT = 1024
+_hosts: dict[bytes, str] = {}
 # Cookies of the admin: an upstream behind the same host must not get to see them.
 _OWN_COOKIE = b"gatehouse_"
 
@@ -53,7 +57,8 @@ class Hygiene(NamedTuple):
 
 def start_exchange(scope: Mapping[str, Any]) -> Exchange:
     """An exchange with nothing but what is needed to answer and record a request that is refused."""
-    exchange = Exchange(str(scope.get("method", "GET"))[:32], b"", b"")
+    # One character more than a method may have, so that a longer one is refused, not cut to fit.
+    exchange = Exchange(str(scope.get("method", "GET"))[:33], b"", b"")
     exchange.started = perf_counter()
     exchange.started_at = time()
     exchange.websocket = scope["type"] == "websocket"
@@ -74,7 +79,11 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
     if seen.problem is not None:
         raise seen.problem
     _check_method(exchange)
-    exchange.path, exchange.encoded_slash = canonical_path(_raw_path(scope))
+    raw_path = _raw_path(scope)
+    if raw_path == b"*" and exchange.method == "OPTIONS":
+        # RFC 9110 9.3.7: it asks about the gateway itself, and no service may answer for that.
+        raise RouteNotFound("OPTIONS *")
+    exchange.path, exchange.encoded_slash = canonical_path(raw_path)
     query = scope.get("query_string", b"")
     exchange.query, api_key_query, _ticket = canonical_query(query) if query else (b"", None, None)
     _set_host(exchange, seen.host)
@@ -83,36 +92,20 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
 
 
 class _Seen:
-    """Fields that the gateway reads itself."""
+    """Fields that the gateway reads itself. Defaults stand on the class."""
 
-    __slots__ = (
-        "api_key",
-        "authorization",
-        "connection",
-        "content_length",
-        "forwarded_for",
-        "forwarded_proto",
-        "host",
-        "problem",
-        "request_id",
-        "trace_id",
-        "traceparent",
-        "transfer_encoding",
-    )
-
-    def __init__(self) -> None:
-        self.host: bytes | None = None
-        self.content_length: bytes | None = None
-        self.transfer_encoding: bytes | None = None
-        self.authorization: bytes | None = None
-        self.api_key: bytes | None = None
-        self.connection: list[bytes] = []
-        self.request_id: bytes | None = None
-        self.trace_id: bytes | None = None
-        self.traceparent: bytes | None = None
-        self.forwarded_for: list[bytes] = []
-        self.forwarded_proto: bytes | None = None
-        self.problem: BadRequest | HeadersTooLarge | None = None
+    host: bytes | None = None
+    content_length: bytes | None = None
+    transfer_encoding: bytes | None = None
+    authorization: bytes | None = None
+    api_key: bytes | None = None
+    connection: tuple[bytes, ...] = ()
+    request_id: bytes | None = None
+    trace_id: bytes | None = None
+    traceparent: bytes | None = None
+    forwarded_for: tuple[bytes, ...] = ()
+    forwarded_proto: bytes | None = None
+    problem: BadRequest | HeadersTooLarge | None = None
 
 
 def _read_headers(exchange: Exchange, headers: Any, limits: HygieneLimits) -> _Seen:
@@ -160,7 +153,7 @@ def _first(attribute: str) -> Any:
 
 def _many(attribute: str) -> Any:
     def store(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
-        getattr(seen, attribute).append(value)
+        setattr(seen, attribute, (*getattr(seen, attribute), value))
 
     return store
 
@@ -220,7 +213,7 @@ _SORT = {
 }
 
 
-def _drop_connection_fields(exchange: Exchange, connection: list[bytes]) -> None:
+def _drop_connection_fields(exchange: Exchange, connection: tuple[bytes, ...]) -> None:
     # RFC 9110 7.6.1: fields named in Connection are hop-by-hop too.
     named = {token.strip().lower() for token in b",".join(connection).split(b",")} - HOP_BY_HOP
     if named - {b"", b"close"}:
@@ -228,20 +221,22 @@ def _drop_connection_fields(exchange: Exchange, connection: list[bytes]) -> None
 
 
 def _set_ids(exchange: Exchange, seen: _Seen) -> None:
-    trace_id = ids.trace_id_from(seen.traceparent, seen.trace_id)
     fresh = ids.new_uuid()
-    exchange.trace_id = trace_id or fresh
-    exchange.request_id = ids.request_id_from(seen.request_id) or fresh
+    exchange.trace_id = exchange.request_id = fresh
+    if seen.traceparent is not None or seen.trace_id is not None:
+        exchange.trace_id = ids.trace_id_from(seen.traceparent, seen.trace_id) or fresh
+    if seen.request_id is not None:
+        exchange.request_id = ids.request_id_from(seen.request_id) or fresh
     exchange.span_id = ids.new_span_id()
 
 
 def _set_client(
     exchange: Exchange, seen: _Seen, scope: Mapping[str, Any], trusted: tuple[Network, ...]
 ) -> None:
-    scheme = scope.get("scheme", "http")
-    exchange.scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+    if scope.get("scheme", "http") in ("https", "wss"):
+        exchange.scheme = "https"
     exchange.client_ip = client_address(exchange.peer, seen.forwarded_for, trusted)
-    if seen.forwarded_proto in (b"http", b"https") and trusted and is_trusted(exchange.peer, trusted):
+    if trusted and seen.forwarded_proto in (b"http", b"https") and is_trusted(exchange.peer, trusted):
         exchange.scheme = seen.forwarded_proto.decode()
 
 
@@ -266,10 +261,19 @@ def _raw_path(scope: Mapping[str, Any]) -> bytes:
 def _set_host(exchange: Exchange, host: bytes | None) -> None:
     if not host:
         raise BadHost("no Host header")
+    text = _hosts.get(host)
+    if text is None:
+        text = _canonical_host(host)
+        if len(_hosts) < _HOSTS_LIMIT:
+            _hosts[host] = text
+    exchange.host = text
+
+
+def _canonical_host(host: bytes) -> str:
     lowered = host.lower()
     if _HOST(lowered) is None or b".." in lowered:
         raise BadHost("malformed Host header")
-    exchange.host = lowered.decode()
+    return lowered.decode()
 
 
 def _set_framing(exchange: Exchange, seen: _Seen) -> None:
