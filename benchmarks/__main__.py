@@ -64,6 +64,11 @@ def _arguments() -> argparse.Namespace:
         choices=[contestant.name for contestant in CONTESTANTS],
         help="a contestant of the comparison (repeatable); RESULTS.md is not written",
     )
+    parser.add_argument(
+        "--disturbed",
+        action="store_true",
+        help="keep rounds of the comparison that other work on the machine disturbed (marked as a problem)",
+    )
     sampling = parser.add_argument_group("profile")
     sampling.add_argument("--role", choices=["data", "all"], default="data", help="of the gateway sampled")
     sampling.add_argument("--native", action="store_true", help="show frames of compiled extensions too")
@@ -106,6 +111,7 @@ def _one(console: Console, part: Part, chosen: argparse.Namespace) -> Outcome:
             directory=Path(directory),
             say=lambda what: progress.update(task, description=f"{part.name}: {what}"),
             only=frozenset(chosen.only),
+            accept_disturbed=chosen.disturbed,
         )
         try:
             return part.measure(run)

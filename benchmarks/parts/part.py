@@ -24,6 +24,7 @@ class Run:
     directory: Path
     say: Callable[[str], None]
     only: frozenset[str] = frozenset()
+    accept_disturbed: bool = False
     api_key: str = field(default_factory=new_api_key)
 
     def folder(self, name: str) -> Path:
