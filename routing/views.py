@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from routing.envelope import error_response
 from routing.pipeline.decide import decide
-from routing.pipeline.errors import ClientLeft, GatewayError, UpstreamAborted
+from routing.pipeline.errors import BadFraming, ClientLeft, GatewayError, UpstreamAborted
 from routing.pipeline.exchange import Exchange
 from routing.pipeline.hygiene import read_scope, start_exchange
 from routing.runtime import Runtime, current_runtime
@@ -82,7 +82,11 @@ class ProxyView(APIView):
         if isinstance(error, ClientLeft):
             exchange.abort = "client_left"
             runtime.recorder.record(exchange, error)
-            raise TransferBroken(error.reason) from error
+            # A body that the server can't parse looks the same from here: then somebody may read this.
+            start, body = error_response(exchange, BadFraming(error.reason))
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+            return
         start, body = error_response(exchange, error)
         exchange.bytes_out = len(body)
         runtime.recorder.record(exchange, error)
