@@ -201,3 +201,18 @@ def exchange(port: int, data: bytes, timeout_seconds: float = 10.0) -> RawRespon
     with RawClient(port, timeout_seconds) as client:
         client.send(data)
         return client.read_response(to_head=data.startswith(b"HEAD "))
+
+
+def request_bytes(
+    target: bytes | str,
+    *lines: bytes | str,
+    method: str = "GET",
+    host: str | None = "gateway.test",
+    body: bytes = b"",
+) -> bytes:
+    """A request with exactly these header lines after Host; a body adds nothing by itself."""
+    encoded = [line.encode("latin-1") if isinstance(line, str) else line for line in (target, *lines)]
+    head = [method.encode() + b" " + encoded[0] + b" HTTP/1.1"]
+    if host is not None:
+        head.append(b"Host: " + host.encode("latin-1"))
+    return b"\r\n".join([*head, *encoded[1:], b"", b""]) + body

@@ -1,0 +1,198 @@
+"""The admin in a real browser, under its content security policy."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.end_to_end.control import PROJECT_DIR
+from tests.end_to_end.gateway_process import clean_environment
+from tests.services.ports import free_port
+from tests.services.server_process import ServerProcess
+
+SECRET = re.compile(r"gw_[a-z2-7]+_[\w-]{43}")
+
+
+class ControlPlane:
+    """`manage.py runserver` with the demonstration's configuration and an administrator."""
+
+    def __init__(self, directory: Path) -> None:
+        self.environment = clean_environment(directory)
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("gateway_config", "apply", "examples/gateway_config.yaml")
+        self.password = self.manage("create_admin").split("Password: ")[1].split()[0]
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "manage.py", "runserver", f"127.0.0.1:{port}", "--noreload"]
+        self.server = ServerProcess(command, directory / "server.log", self.environment)
+        self.server.wait_for_port(port, timeout_seconds=60)
+
+    def manage(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            env=self.environment,
+            cwd=PROJECT_DIR,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    running = ControlPlane(tmp_path_factory.mktemp("control"))
+    yield running
+    running.server.stop()
+
+
+@pytest.fixture
+def complaints(page: Page, control_plane: ControlPlane) -> list[str]:
+    """What the browser's console complains of, and whatever is fetched from elsewhere."""
+    noted: list[str] = []
+    page.on("console", lambda message: noted.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: noted.append(str(error)))
+    page.on(
+        "request",
+        lambda request: noted.append(request.url) if not request.url.startswith(control_plane.url) else None,
+    )
+    return noted
+
+
+@pytest.fixture
+def admin(page: Page, complaints: list[str], control_plane: ControlPlane) -> Page:
+    """A page that has signed in."""
+    page.goto(f"{control_plane.url}/admin/login/")
+    page.fill("#id_username", "admin")
+    page.fill("#id_password", control_plane.password)
+    page.click("button[type=submit]")
+    expect(page).to_have_url(f"{control_plane.url}/admin/")
+    return page
+
+
+def save(page: Page) -> None:
+    page.get_by_role("button", name="Save", exact=True).click()
+
+
+def test_the_secret_of_a_new_key_is_shown_once(
+    admin: Page, complaints: list[str], control_plane: ControlPlane
+) -> None:
+    admin.goto(f"{control_plane.url}/admin/accounts/principal/add/")
+    admin.fill("#id_name", "carol")
+    save(admin)
+    admin.locator("a[href='#api_keys']").click()
+    admin.get_by_text("Add another API key").click()
+    admin.fill("#id_api_keys-0-name", "laptop")
+    admin.fill("#id_api_keys-0-allowed_cidrs", "10.0.0.0/8, 192.0.2.0/24")
+    save(admin)
+
+    secret = admin.locator("[data-secret]").inner_text()
+    assert SECRET.fullmatch(secret)
+    admin.get_by_role("button", name="Copy").click()
+    expect(admin.get_by_role("button", name=re.compile("Copied|Press Ctrl"))).to_be_visible()
+
+    admin.reload()
+    assert secret not in admin.content()
+    assert not SECRET.search(admin.content())
+    admin.go_back()
+    assert secret not in admin.content()
+    assert secret not in control_plane.server.log()
+    assert all(secret not in cookie["value"] for cookie in admin.context.cookies())
+
+    admin.goto(f"{control_plane.url}/admin/accounts/apikey/?q=carol")
+    admin.get_by_role("link", name="laptop").click()
+    assert secret.split("_")[1] in admin.content()
+    assert not SECRET.search(admin.content())
+    assert complaints == []
+
+
+def test_a_rotated_key_is_shown_once_and_a_repeated_rotation_does_nothing(
+    admin: Page, complaints: list[str], control_plane: ControlPlane
+) -> None:
+    control_plane.manage("create_key", "demo", "rotating")
+    admin.goto(f"{control_plane.url}/admin/accounts/apikey/?q=rotating")
+    admin.get_by_role("link", name="rotating").click()
+    admin.get_by_role("link", name="Rotate").click()
+    admin.get_by_role("button", name="Rotate this key").click()
+    secret = admin.locator("[data-secret]").inner_text()
+    assert SECRET.fullmatch(secret)
+    admin.reload()
+    assert not SECRET.search(admin.content())
+    expect(admin.get_by_text("nothing was done")).to_be_visible()
+    admin.goto(f"{control_plane.url}/admin/accounts/apikey/?q=rotating")
+    assert admin.get_by_role("link", name=re.compile("^rotating")).count() == 2
+    assert complaints == []
+
+
+def test_a_key_is_revoked_after_a_question(
+    admin: Page, complaints: list[str], control_plane: ControlPlane
+) -> None:
+    control_plane.manage("create_key", "demo", "leaked")
+    admin.goto(f"{control_plane.url}/admin/accounts/apikey/?q=leaked")
+    admin.get_by_role("link", name="leaked").click()
+    admin.get_by_role("link", name="Revoke").click()
+    expect(admin.get_by_text("It can't be taken back")).to_be_visible()
+    admin.get_by_role("button", name="Revoke this key").click()
+    expect(admin.get_by_text("every worker refuses it")).to_be_visible()
+    admin.goto(f"{control_plane.url}/admin/accounts/apikey/?state=revoked")
+    expect(admin.get_by_role("link", name="leaked")).to_be_visible()
+    assert complaints == []
+
+
+def test_a_changed_route_names_the_administrator_in_its_history(
+    admin: Page, complaints: list[str], control_plane: ControlPlane
+) -> None:
+    admin.goto(f"{control_plane.url}/admin/routing/route/?q=optimizations")
+    admin.locator("#result_list").get_by_role("link", name="optimizations").click()
+    admin.get_by_label("POST").check()
+    admin.fill("#id_hosts", "Api.example.com")
+    save(admin)
+    expect(admin.get_by_text("'Api.example.com' is not a host name")).to_be_visible()
+    admin.fill("#id_hosts", "api.example.com, *.internal")
+    save(admin)
+    expect(admin.get_by_text("was changed successfully")).to_be_visible()
+
+    admin.locator("#result_list").get_by_role("link", name="optimizations").click()
+    expect(admin.locator("#id_hosts")).to_have_value("api.example.com\n*.internal")
+    expect(admin.get_by_label("POST")).to_be_checked()
+    admin.get_by_role("link", name="History").click()
+    newest = admin.locator("#change-history tbody tr").first
+    expect(newest).to_contain_text("admin")
+    expect(newest).to_contain_text("api.example.com")
+    expect(admin.get_by_text("revert")).to_have_count(0)
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "page_path",
+    [
+        "/admin/",
+        "/admin/accounts/principal/1/change/",
+        "/admin/accounts/role/1/change/",
+        "/admin/accounts/asset/add/",
+        "/admin/accounts/grant/add/",
+        "/admin/routing/service/1/change/",
+        "/admin/routing/gatewaysettings/",
+        "/admin/routing/worker/",
+        "/admin/password_change/",
+    ],
+)
+def test_every_kind_of_page_runs_under_the_policy(
+    admin: Page, complaints: list[str], control_plane: ControlPlane, page_path: str
+) -> None:
+    response = admin.goto(control_plane.url + page_path, wait_until="networkidle")
+    assert response is not None
+    assert response.status == 200
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "script-src 'self' 'unsafe-eval';" in policy
+    assert complaints == []
+
+
+def test_cookies_of_the_admin_stay_in_the_admin(admin: Page) -> None:
+    cookies = {cookie["name"]: cookie["path"] for cookie in admin.context.cookies()}
+    assert cookies == {"gatehouse_session": "/admin", "gatehouse_csrf": "/admin"}
