@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 SUFFIX = ".spool"
+# A segment that is allocated and locked but not begun: readers pass over it.
+UNBEGUN_SUFFIX = ".unbegun"
 MAGIC = b"GATEAUD1"
 # magic, chain, first sequence, hash before the first record, pid, created, end (0: open)
 HEADER = struct.Struct("<8s16sQ32sIdQ")
@@ -51,7 +53,7 @@ class SegmentWriter:
 
     def __init__(self, directory: Path, chain: uuid.UUID, number: int, size_bytes: int) -> None:
         """Allocate the whole file. Raises OSError: a full disk shows here and never at a write."""
-        self.path = directory / f"{chain.hex}-{number:08d}{SUFFIX}"
+        self.path = directory / f"{chain.hex}-{number:08d}{UNBEGUN_SUFFIX}"
         self.size_bytes = size_bytes
         self.offset = HEADER_BYTES
         self._chain = chain
@@ -66,10 +68,11 @@ class SegmentWriter:
             raise
 
     def begin(self, first_sequence: int, previous: bytes) -> None:
-        """Write the header: from here on the segment continues the chain at `first_sequence`."""
+        """Write the header and show the file to readers; it continues the chain at `first_sequence`."""
         HEADER.pack_into(
             self._map, 0, MAGIC, self._chain.bytes, first_sequence, previous, os.getpid(), time.time(), 0
         )
+        self.path = self.path.rename(self.path.with_suffix(SUFFIX))
 
     def append(self, digest: bytes, body: bytes) -> bool:
         """Write one frame; False when the segment has no room for it."""

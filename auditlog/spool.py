@@ -3,18 +3,18 @@
 import os
 from pathlib import Path
 
-from auditlog.segment import SUFFIX
+from auditlog.segment import SUFFIX, UNBEGUN_SUFFIX
 
 
 class SpoolFull(OSError):
     """The spool has reached its bound: unshipped records would be dropped for newer ones."""
 
 
-def segment_paths(directory: Path) -> list[Path]:
+def segment_paths(directory: Path, suffix: str = SUFFIX) -> list[Path]:
     """All segments, oldest chain first and each chain in order: names sort so."""
     try:
         with os.scandir(directory) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(SUFFIX))
+            names = sorted(entry.name for entry in entries if entry.name.endswith(suffix))
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [directory / name for name in names]
@@ -23,7 +23,7 @@ def segment_paths(directory: Path) -> list[Path]:
 def spool_bytes(directory: Path) -> int:
     """Bytes of all segments, the preallocated tail of open ones included."""
     total = 0
-    for path in segment_paths(directory):
+    for path in (*segment_paths(directory), *segment_paths(directory, UNBEGUN_SUFFIX)):
         try:
             total += path.stat().st_size
         except FileNotFoundError:

@@ -30,6 +30,9 @@ GATEWAY_NODE = env.str("GATEWAY_NODE", default="")
 
 # --- data plane ---------------------------------------------------------------------------
 GATEWAY_AUTH_MODE = env.str("GATEWAY_AUTH_MODE", default="gateway")
+GATEWAY_AZURE_AD_TENANT_ID = env.str("GATEWAY_AZURE_AD_TENANT_ID", default="")
+GATEWAY_AZURE_AD_CLIENT_ID = env.str("GATEWAY_AZURE_AD_CLIENT_ID", default="")
+GATEWAY_AZURE_AD_AUDIENCE = env.str("GATEWAY_AZURE_AD_AUDIENCE", default="")
 GATEWAY_API_KEY = env.list("GATEWAY_API_KEY", default=[])
 GATEWAY_CORS_ORIGINS = env.list("GATEWAY_CORS_ORIGINS", default=[])
 GATEWAY_MAX_BODY_BYTES = env.int("GATEWAY_MAX_BODY_BYTES", default=1_048_576)
@@ -70,6 +73,11 @@ GATEWAY_AUDIT_SEGMENT_BYTES = env.int("GATEWAY_AUDIT_SEGMENT_BYTES", default=8 <
 GATEWAY_AUDIT_FSYNC = env.str("GATEWAY_AUDIT_FSYNC", default="interval")  # never | interval | always
 # A request whose record can't be stored is answered 503 instead of being counted as a drop.
 GATEWAY_AUDIT_REQUIRED = env.bool("GATEWAY_AUDIT_REQUIRED", default=False)
+# Where records go, any number of: database, clickhouse, kafka, redis_stream, file, stdout, webhook, syslog.
+GATEWAY_AUDIT_SINKS = env.list("GATEWAY_AUDIT_SINKS", default=["database"])
+GATEWAY_AUDIT_RETENTION_DAYS = env.int("GATEWAY_AUDIT_RETENTION_DAYS", default=365)  # 0: for ever
+# With a broker a Celery worker delivers; without one the shipper does so itself.
+GATEWAY_CELERY_BROKER_URL = env.str("GATEWAY_CELERY_BROKER_URL", default="")
 # What of a record is personal: keep | hash (keyed) | truncate | drop.
 GATEWAY_AUDIT_REDACT_EMAIL = env.str("GATEWAY_AUDIT_REDACT_EMAIL", default="hash")
 GATEWAY_AUDIT_REDACT_IP = env.str("GATEWAY_AUDIT_REDACT_IP", default="keep")

@@ -1,0 +1,106 @@
+"""Read a spool from a place in each segment on, in batches. Writes and removes nothing."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from auditlog.segment import HEADER_BYTES, Frame, SegmentUnreadable, has_writer, read_frames, read_header
+from auditlog.spool import segment_paths
+
+
+class Head(NamedTuple):
+    """The last record read of a chain."""
+
+    sequence: int
+    digest: bytes
+
+
+class Batch(NamedTuple):
+    frames: list[Frame]
+    offsets: dict[str, int]  # where to go on, by segment
+    heads: dict[str, Head]  # by chain
+
+
+def next_batch(directory: Path, offsets: Mapping[str, int], limit: int) -> Batch:
+    """At most `limit` records after `offsets`, over all segments, oldest chain first."""
+    batch = Batch([], {}, {})
+    for path in segment_paths(directory):
+        start = offsets.get(path.name, HEADER_BYTES)
+        frames, offset = _read(path, start, limit - len(batch.frames))
+        if not frames:
+            continue
+        batch.frames.extend(frames)
+        batch.offsets[path.name] = offset
+        last = orjson.loads(frames[-1].body)
+        batch.heads[str(last["chain"])] = Head(int(last["sequence"]), frames[-1].digest)
+        if len(batch.frames) >= limit:
+            break
+    return batch
+
+
+def _read(path: Path, start: int, limit: int) -> tuple[list[Frame], int]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return [], start
+    try:
+        read_header(descriptor)
+        read = read_frames(descriptor, start, limit)
+    except SegmentUnreadable:
+        return [], start
+    finally:
+        os.close(descriptor)
+    return read.frames, read.offset
+
+
+class SegmentState(NamedTuple):
+    """What there is to know of a segment to retire it."""
+
+    closed: bool  # nothing will follow
+    sealed: bool  # its writer said so; else the writer is dead
+    chain: str
+    first_sequence: int
+    pid: int
+
+
+def inspect(path: Path) -> SegmentState | None:
+    """None when the segment is gone. Raises SegmentUnreadable."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # The lock first: a writer that lets go between the two looks has sealed before.
+        abandoned = not has_writer(descriptor)
+        header = read_header(descriptor)
+        sealed = header.end > 0
+        return SegmentState(sealed or abandoned, sealed, header.chain, header.first_sequence, header.pid)
+    finally:
+        os.close(descriptor)
+
+
+def is_read_to_the_end(path: Path, offset: int) -> bool:
+    """Whether no whole record follows `offset`. Only the truth of a closed segment."""
+    frames, _ = _read(path, offset, 1)
+    return not frames
+
+
+def torn_bytes(path: Path, offset: int) -> int:
+    """Bytes of a record that was being written when its process died: present, but not whole."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        read = read_frames(descriptor, offset, 1)
+        if not read.torn:
+            return 0
+        return len(os.pread(descriptor, 1 << 20, read.offset).rstrip(b"\0"))
+    finally:
+        os.close(descriptor)
+
+
+def count_records(path: Path) -> int:
+    """Whole records in a segment."""
+    frames, _ = _read(path, HEADER_BYTES, 1 << 31)
+    return len(frames)

@@ -1,0 +1,103 @@
+"""Remove segments that every sink has, adopt those of dead processes, notice what is missing.
+
+Runs in the shipper's main thread. What it finds wrong becomes a record: a gap in a chain, a process
+that ended without signing off, a segment given up for its age.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from auditlog.cursor import Cursor
+from auditlog.reader import SegmentState, count_records, inspect, is_read_to_the_end, torn_bytes
+from auditlog.segment import HEADER_BYTES, UNBEGUN_SUFFIX, SegmentUnreadable, has_writer
+from auditlog.spool import segment_paths
+
+UNBEGUN_SECONDS = 60
+DAMAGED_DIRECTORY = "damaged"
+
+Report = Callable[[str, dict[str, Any]], None]
+
+
+class Retirement:
+    """Knows the chains that pass through one spool."""
+
+    def __init__(
+        self, directory: Path, report: Report, oldest_seconds: float, expected: Mapping[str, int]
+    ) -> None:
+        self._directory = directory
+        self._report = report
+        self._oldest_seconds = oldest_seconds
+        self.expected = dict(expected)  # next sequence by chain; survives restarts by the shipper's care
+
+    def sweep(self, cursors: Sequence[Cursor]) -> set[str]:
+        """Look at every segment once; returns the names of those that are gone."""
+        gone = set()
+        for path in segment_paths(self._directory):
+            if self._settle(path, cursors):
+                gone.add(path.name)
+        self._clear_unbegun()
+        present = {path.name for path in segment_paths(self._directory)}
+        return gone | {name for cursor in cursors for name in list(cursor.offsets) if name not in present}
+
+    def _settle(self, path: Path, cursors: Sequence[Cursor]) -> bool:
+        try:
+            state = inspect(path)
+        except SegmentUnreadable as error:
+            return self._put_by(path, str(error))
+        if state is None:
+            return True
+        if not state.closed:
+            return False
+        offsets = [cursor.offsets.get(path.name, HEADER_BYTES) for cursor in cursors]
+        behind = [offset for offset in offsets if not is_read_to_the_end(path, offset)]
+        if behind and not self._is_too_old(path):
+            return False
+        if behind:
+            lost = {"segment": path.name, "chain_affected": state.chain, "sinks_behind": len(behind)}
+            self._report("spool_expired", lost)
+        self._check_chain(path, state, max(offsets))
+        path.unlink(missing_ok=True)
+        return True
+
+    def _check_chain(self, path: Path, state: SegmentState, end: int) -> None:
+        expected = self.expected.get(state.chain, 0)
+        if state.first_sequence != expected:
+            gap = {"chain_affected": state.chain, "expected": expected, "found": state.first_sequence}
+            self._report("sequence_gap", gap)
+        self.expected.pop(state.chain, None)
+        self.expected[state.chain] = state.first_sequence + count_records(path)
+        if not state.sealed:
+            adopted = {"segment": path.name, "chain_affected": state.chain, "pid": state.pid}
+            self._report("segment_adopted", adopted | {"torn_bytes": torn_bytes(path, end)})
+
+    def _is_too_old(self, path: Path) -> bool:
+        try:
+            return time.time() - path.stat().st_mtime > self._oldest_seconds
+        except FileNotFoundError:
+            return False
+
+    def _put_by(self, path: Path, reason: str) -> bool:
+        """A file that is no segment: keep it as evidence, out of the way."""
+        directory = self._directory / DAMAGED_DIRECTORY
+        directory.mkdir(mode=0o700, exist_ok=True)
+        path.rename(directory / path.name)
+        self._report("segment_damaged", {"segment": path.name, "reason": reason})
+        return True
+
+    def _clear_unbegun(self) -> None:
+        """Segments that were allocated by a process that died before it used them."""
+        for path in segment_paths(self._directory, UNBEGUN_SUFFIX):
+            try:
+                if time.time() - path.stat().st_mtime < UNBEGUN_SECONDS:
+                    continue
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                if not has_writer(descriptor):
+                    path.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)

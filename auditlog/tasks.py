@@ -1,0 +1,40 @@
+"""The background work of the audit log as Celery tasks: delivery to sinks, and retention."""
+
+from typing import Any
+
+from celery import shared_task
+
+from auditlog.carrier import carry_here, unpack
+from auditlog.sinks.sink import SinkMisconfigured, SinkRejected, SinkUnavailable
+
+RETRIES = 3
+
+
+@shared_task(
+    bind=True,
+    name="auditlog.deliver",
+    # A task is done when its records are stored, not when it was fetched: a killed worker's batch
+    # comes back. Sinks pass over what they have, by event id.
+    acks_late=True,
+    reject_on_worker_lost=True,
+    max_retries=RETRIES,
+)
+def deliver(self: Any, sink: str, packed: str) -> dict[str, Any]:
+    """Bring one batch to one sink. An outage is tried a few times here; the shipper goes on after that."""
+    try:
+        carry_here(sink, unpack(packed))
+    except (SinkUnavailable, SinkMisconfigured) as error:
+        if self.request.retries < RETRIES:
+            raise self.retry(exc=error, countdown=0.5 * 2**self.request.retries) from error
+        return {"outcome": "unavailable", "reason": str(error)}
+    except SinkRejected as rejection:
+        return {"outcome": "rejected", "reasons": rejection.reasons}
+    return {"outcome": "stored"}
+
+
+@shared_task(name="auditlog.retention", acks_late=True)
+def retention() -> int:
+    """Remove what is older than GATEWAY_AUDIT_RETENTION_DAYS; returns the number of records."""
+    from auditlog.retention import apply_retention
+
+    return apply_retention()
