@@ -145,10 +145,26 @@ class Directory:
         principal_id = self._ids_by_name.get(name)
         return None if principal_id is None else self.identity_of(principal_id)
 
+    def credential(self, digest: bytes) -> Credential | None:
+        """A credential that is held, whoever it belongs to."""
+        return self._credentials.get(digest)
+
     def roles_with(self, *permissions: str) -> list[str]:
-        """Names of the roles that hold any of these permissions (for explanations)."""
+        """Names of the roles that hold any of these permissions, those with the least power first."""
         wanted = set(permissions)
-        return sorted(role.name for role in self._roles.values() if wanted.intersection(role.permissions))
+        return self.by_size(
+            role.name for role in self._roles.values() if wanted.intersection(role.permissions)
+        )
+
+    def by_size(self, names: Iterable[str]) -> list[str]:
+        """Role names in order of power: without wildcards first, then with fewer permissions."""
+        permissions = {role.name: role.permissions for role in self._roles.values()}
+
+        def power(name: str) -> tuple[int, int, str]:
+            held = permissions.get(name, [])
+            return sum(text.count("*") for text in held), len(held), name
+
+        return sorted(names, key=power)
 
     def _with_groups(self, principal: PrincipalRow) -> list[PrincipalRow]:
         """The principal, then every enabled group above it, each once."""

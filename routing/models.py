@@ -1,7 +1,9 @@
 """Services, their targets, and the routes that lead there: the rows a snapshot is compiled from."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -10,6 +12,7 @@ from simple_history.models import HistoricalRecords
 from accounts.models import Asset, ConfigurationModel, Role
 from accounts.validators import validate_name, validate_networks
 from routing import validators
+from routing.upstream.addresses import problem_with_host
 
 
 def default_authenticators() -> list[str]:
@@ -115,6 +118,14 @@ class Target(ConfigurationModel):
 
     def __str__(self) -> str:
         return self.url
+
+    def clean(self) -> None:
+        super().clean()
+        problem = problem_with_host(
+            urlsplit(self.url).hostname or "", settings.GATEWAY_ALLOW_LOOPBACK_UPSTREAMS
+        )
+        if problem is not None:
+            raise ValidationError({"url": f"{self.url} leads to {problem}."})
 
 
 class Route(ConfigurationModel):

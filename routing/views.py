@@ -8,7 +8,7 @@ from typing import Any
 
 from rest_framework.views import APIView
 
-from routing.envelope import error_response
+from routing.envelope import error_response, preflight_response
 from routing.pipeline.decide import decide
 from routing.pipeline.errors import BadFraming, ClientLeft, GatewayError, UpstreamAborted
 from routing.pipeline.exchange import Exchange
@@ -49,6 +49,9 @@ class ProxyView(APIView):
         exchange = start_exchange(scope)
         try:
             route = await self.initial_exchange(runtime, exchange, scope)
+            if exchange.preflight:
+                await self.answer_preflight(runtime, exchange, send)
+                return
             await runtime.forwarder.forward(exchange, route, receive, send, runtime.recorder.record)
         except GatewayError as error:
             await self.handle_refusal(runtime, exchange, error, send)
@@ -69,6 +72,13 @@ class ProxyView(APIView):
         """Steps 1 to 7: hygiene and the decision. Raises a Refusal."""
         read_scope(exchange, scope, runtime.hygiene)
         return await decide(runtime, exchange, time())
+
+    async def answer_preflight(self, runtime: Runtime, exchange: Exchange, send: Send) -> None:
+        """A browser asks whether it may ask: the gateway answers for the upstream."""
+        exchange.status = 204
+        runtime.recorder.record(exchange)
+        await send(preflight_response(exchange))
+        await send({"type": "http.response.body", "body": b""})
 
     async def handle_refusal(
         self, runtime: Runtime, exchange: Exchange, error: GatewayError, send: Send

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 from accounts.digests import PREFIX
 from accounts.directory import Directory
-from accounts.identity import Identity, InvalidCredential, Presented
+from accounts.identity import CredentialNotLoaded, Identity, InvalidCredential, Presented
 
 NAME = "api_key"
 _PREFIX = PREFIX.encode()
@@ -26,6 +26,20 @@ def authenticate(presented: Presented, directory: Directory, now: float) -> Iden
             return None
         raise InvalidCredential("unknown key")
     return _check(identity, presented, now)
+
+
+def is_key(authorization: bytes, directory: Directory) -> bool:
+    """Whether an Authorization header carries an API key: known here, of our form, or perhaps known."""
+    secret = authorization.partition(b" ")[2].strip()
+    if secret.startswith(_PREFIX) or authorization.startswith(_PREFIX):
+        return True
+    try:
+        return any(
+            directory.identity_by_digest(directory.digest(text)) is not None
+            for text in (secret, authorization)
+        )
+    except CredentialNotLoaded:
+        return True
 
 
 def _secret_of(presented: Presented) -> tuple[bytes | None, bool]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from accounts.authenticators import api_key
 from accounts.directory import Directory
 from accounts.identity import CredentialNotLoaded, Identity, InvalidCredential
+from routing.pipeline import cors
 from routing.pipeline.authorization import action_of, authorize
 from routing.pipeline.errors import (
     BadTarget,
@@ -62,7 +63,10 @@ def _decide_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
     exchange.revision = snapshot.revision
     try:
         route = recognise(snapshot, exchange)
-        if route.access == "public":
+        if exchange.preflight:
+            exchange.rule = "cors:preflight"
+            exchange.note("authorise", "allow", "a CORS preflight from an allowed origin")
+        elif route.access == "public":
             exchange.rule = "access:public"
             exchange.note("authenticate", "skip", "the route is public")
             exchange.note("authorise", "allow", "the route is public")
@@ -70,6 +74,8 @@ def _decide_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
             identity = authenticate(world, exchange, route, now)
             authorize(exchange, route, identity, now)
         _check_size(exchange, route)
+        if exchange.presented.authorization is not None:
+            _pass_own_authorization(world, exchange, route)
     except Refusal as refusal:
         exchange.rule = f"refusal:{refusal.code}"
         raise
@@ -78,8 +84,9 @@ def _decide_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
 
 def recognise(snapshot: Snapshot, exchange: Exchange) -> CompiledRoute:
     """Find the route. Raises RouteNotFound, MethodNotAllowed, RouteUnavailable or BadTarget."""
+    asked = cors.asked_method(exchange) if snapshot.cors_origins else None
     try:
-        route = match_route(snapshot.index, exchange.host, exchange.method, exchange.path)
+        route = match_route(snapshot.index, exchange.host, asked or exchange.method, exchange.path)
     except RouteNotFound:
         exchange.note("recognise", "refuse", "no route matches this host and path")
         raise
@@ -90,6 +97,9 @@ def recognise(snapshot: Snapshot, exchange: Exchange) -> CompiledRoute:
     )
     if route.broken:
         raise RouteUnavailable(route.broken)
+    if snapshot.cors_origins and exchange.origin is not None:
+        exchange.cors_origin = cors.allowed_origin(exchange, snapshot.cors_origins, route.access == "public")
+        exchange.preflight = asked is not None and exchange.cors_origin is not None
     if exchange.encoded_slash and not route.allow_encoded_slashes:
         raise BadTarget("encoded slash on a route that doesn't allow it")
     return route
@@ -132,6 +142,15 @@ def authenticate(world: World, exchange: Exchange, route: CompiledRoute, now: fl
 def _reason(invalid: InvalidCredential) -> str:
     owner = f" ({invalid.public_id} of {invalid.principal})" if invalid.public_id else ""
     return invalid.reason + owner
+
+
+def _pass_own_authorization(world: World, exchange: Exchange, route: CompiledRoute) -> None:
+    """Let Authorization through where it is the upstream's own affair; an API key never is."""
+    authorization = exchange.presented.authorization
+    assert authorization is not None
+    wanted = route.access == "public" or route.service.identity == "forward"
+    if wanted and not api_key.is_key(authorization, world.directory):
+        exchange.headers.append((b"authorization", authorization))
 
 
 def _check_size(exchange: Exchange, route: CompiledRoute) -> None:

@@ -40,6 +40,8 @@ class Exchange:
     identity: "Identity | None" = None
     action: str = ""
     rule: str = ""
+    cors_origin: bytes | None = None  # to be echoed: the origin is allowed
+    preflight: bool = False
     grant_id: int | None = None
     trace: list[tuple[str, str, str]] | None = None
     # What became of it.

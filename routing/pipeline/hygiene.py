@@ -88,7 +88,16 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
     exchange.query, api_key_query, _ticket = canonical_query(query) if query else (b"", None, None)
     _set_host(exchange, seen.host)
     _set_framing(exchange, seen)
+    if exchange.trace is not None:
+        exchange.note(
+            "hygiene", "pass", "canonical target %s%s", exchange.path.decode(), _shown(exchange.query)
+        )
+        exchange.note("address", "pass", "the client is %s", exchange.client_ip)
     exchange.presented = Presented(seen.authorization, seen.api_key, api_key_query, exchange.client_ip)
+
+
+def _shown(query: bytes) -> str:
+    return f"?{query.decode()}" if query else ""
 
 
 class _Seen:

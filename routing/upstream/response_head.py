@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from routing.pipeline.cors import mark_response
 from routing.pipeline.exchange import Exchange
 from routing.snapshot import CompiledRoute
 from routing.upstream.connection import Response
@@ -30,6 +31,8 @@ def response_head(
         if name in drop or (name == b"set-cookie" and field[1].lstrip().startswith(_OWN_COOKIE)):
             continue
         headers.append(field)
+    if exchange.cors_origin is not None:
+        headers = mark_response(headers, exchange.cors_origin)
     length = _length(exchange, response, body_length)
     if length is not None:
         headers.append((b"content-length", b"%d" % length))
