@@ -11,3 +11,8 @@ urlpatterns = [
     path("v1/health", health.readiness),
     path("admin/", admin.site.urls),
 ]
+
+handler400 = "gateway_site.errors.bad_request"
+handler403 = "gateway_site.errors.permission_denied"
+handler404 = "gateway_site.errors.page_not_found"
+handler500 = "gateway_site.errors.server_error"
