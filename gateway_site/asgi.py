@@ -13,7 +13,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 
 from django.core.asgi import get_asgi_application
 
-django_application = get_asgi_application()
+# Its stubs ask for Mappings where ASGI has dicts.
+django_application: Any = get_asgi_application()
 
 # Django has to be set up before anything that imports models.
 from django.conf import settings

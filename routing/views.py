@@ -27,7 +27,7 @@ class TransferBroken(Exception):
     """Ends the application in mid-response, so that the server breaks the connection off."""
 
 
-class ProxyView(APIView):
+class ProxyView(APIView):  # type: ignore[misc]  # DRF carries no types
     """Proxy a request to the service its route names.
 
     An APIView with an async life of its own: it keeps DRF's names for the steps, but is served
