@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
 from django.forms import ModelForm
@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
 from accounts.configuration_admin import ConfigurationAdmin, ListFields
 from accounts.key_admin import ApiKeyInline, store_new_key
@@ -175,6 +176,17 @@ class PrincipalAdmin(ConfigurationAdmin, UserAdmin):
         if obj.kind == Principal.Kind.GROUP:
             return [MemberInline, GrantInline, MemberOfInline]
         return [ApiKeyInline, GrantInline, MemberOfInline]
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "user_permissions":
+            kwargs["queryset"] = (
+                Permission.objects.filter(content_type__app_label__in=["accounts", "routing", "auditlog"])
+                .exclude(codename__contains="historical")
+                .select_related("content_type")
+            )
+            kwargs["widget"] = UnfoldAdminSelect2MultipleWidget
+            kwargs["help_text"] = "What a user who is no superuser may do in the admin."
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def get_form(
         self, request: HttpRequest, obj: Principal | None = None, change: bool = False, **kwargs: Any

@@ -101,7 +101,7 @@ class AccountsPlanner(SectionPlanner):
 
     def _plan_links(self, entry: Entry, changed: set[str]) -> None:
         row = self.principals[entry["name"]]
-        if "roles" in changed:
+        if "roles" in changed and (entry["roles"] or row.pk):
             roles = [self.roles[name] for name in entry["roles"] if name in self.roles]
             self.plan.operations.linked.append(Link(row, "roles", roles))
         if "members" in changed:

@@ -81,7 +81,7 @@ class RoutingPlanner(SectionPlanner):
             lambda entry: self._route_columns(entry, stored),
         )
         keys = {change.key for change in changed}
-        if "required_roles" in keys:
+        if "required_roles" in keys and (entry["required_roles"] or row.pk):
             roles = [self.roles[name] for name in entry["required_roles"] if name in self.roles]
             self.plan.operations.linked.append(Link(row, "required_roles", roles))
         if "rate_limits" in keys:

@@ -5,11 +5,12 @@ from simple_history.utils import bulk_create_with_history
 
 from accounts.models import ApiKey, Asset, Grant, Membership, Principal, Role
 from accounts.revisions import record_rows
-from routing.configuration_file.changes import Operations
-from routing.models import HeaderRule, RateLimit, Route, Service, Target
+from routing.configuration_file.changes import Link, Operations
+from routing.models import GatewaySettings, HeaderRule, RateLimit, Route, Service, Target
 
 # A row comes after the rows it refers to.
 _CREATION_ORDER: tuple[type[Model], ...] = (
+    GatewaySettings,
     Role,
     Principal,
     Membership,
@@ -40,13 +41,54 @@ def write_operations(operations: Operations, reason: str) -> None:
         update.row._change_reason = reason
         # Validated by the plan already, and without a query a rule.
         Model.save(update.row, update_fields=[*update.columns, "updated_at"])
-    for link in operations.linked:
-        link.row._change_reason = reason
-        getattr(link.row, link.field).set(link.targets)
+    _link(operations, reason)
     for model in _DELETION_ORDER:
         for row in operations.pruned:
             if type(row) is model:
                 _delete(row, reason)
+
+
+def _link(operations: Operations, reason: str) -> None:
+    """Set the many-to-many fields: of new rows all at once, of others one by one."""
+    fresh = {id(row) for rows in operations.created.values() for row in rows}
+    new: dict[tuple[type[Model], str], list[Link]] = {}
+    for link in operations.linked:
+        if id(link.row) in fresh:
+            new.setdefault((type(link.row), link.field), []).append(link)
+        else:
+            link.row._change_reason = reason
+            getattr(link.row, link.field).set(link.targets)
+    for (model, field), links in new.items():
+        _link_new(model, field, links)
+
+
+def _link_new(model: type[Model], field: str, links: list[Link]) -> None:
+    """Write the links of new rows, and note them in the history record of each row's creation.
+
+    Through set() a row would take a dozen queries, and a second history record.
+    """
+    relation = model._meta.get_field(field)
+    source, target = f"{relation.m2m_field_name()}_id", f"{relation.m2m_reverse_field_name()}_id"
+    through = relation.remote_field.through
+    pairs = [through(**{source: link.row.pk, target: other.pk}) for link in links for other in link.targets]
+    through.objects.bulk_create(pairs, _BATCH)
+    history = model.history.model
+    # A key that was used before has an older creation in the history: the newest counts.
+    records = dict(
+        history.objects.filter(history_type="+").order_by("history_id").values_list("id", "history_id")
+    )
+    past = history._meta.get_field(f"{history.__name__}_{field}".lower()).related_model
+    past.objects.bulk_create(
+        [
+            past(
+                history_id=records[getattr(pair, source)],
+                id=pair.pk,
+                **{source: getattr(pair, source), target: getattr(pair, target)},
+            )
+            for pair in pairs
+        ],
+        _BATCH,
+    )
 
 
 def _delete(row: Model, reason: str) -> None:

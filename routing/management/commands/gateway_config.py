@@ -62,14 +62,14 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _report(self, plan: Plan, name: str, written: bool) -> None:
-        console = Console(file=self.stdout, highlight=False, soft_wrap=True, markup=False)
-        for line in render_changes(plan):
-            console.print(line)
+        coloured = Console(file=self.stdout).color_system is not None
+        lines = list(render_changes(plan, coloured))
         would = "" if written or not plan.changes else " (nothing written)"
-        console.print(f"{name}: {summarize(plan)}{would}")
+        lines.append(f"{name}: {summarize(plan)}{would}")
         unenforced = list(unenforced_in(plan.document))
         if unenforced and (written or plan.changes):
-            console.print(f"Note: stored, but without effect in this version: {'; '.join(unenforced)}.")
+            lines.append(f"Note: stored, but without effect in this version: {'; '.join(unenforced)}.")
+        self.stdout.write("\n".join(lines))
 
 
 def _all_problems(error: InvalidConfiguration, name: str) -> str:

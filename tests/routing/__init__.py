@@ -1,0 +1,1 @@
+"""WHAT GOES WHERE: the tests mirror routing/."""

@@ -1,0 +1,1 @@
+"""The declarative file, read, planned, applied and exported."""
