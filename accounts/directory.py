@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from sys import intern
 from typing import Any, NamedTuple
 
-from accounts.digests import digest_secret
+from accounts.digests import KeyDigest
 from accounts.identity import NEVER, Credential, CredentialNotLoaded, GrantEntry, Identity
 
 IDENTITY_CACHE_LIMIT = 100_000
@@ -76,6 +76,7 @@ class Directory:
     def __init__(self, pepper: bytes, limit: int = 200_000) -> None:
         self.limit = limit
         self._pepper = pepper
+        self.digest = KeyDigest(pepper)
         self._roles: dict[int, RoleRow] = {}
         self._principals: dict[int, PrincipalRow] = {}
         self._ids_by_name: dict[str, int] = {}
@@ -88,9 +89,6 @@ class Directory:
         self._absent_added: set[int] = set()
 
     # --- reading -------------------------------------------------------------------------
-    def digest(self, secret: bytes) -> bytes:
-        return digest_secret(secret, self._pepper)
-
     def identity_by_digest(self, digest: bytes) -> Identity | None:
         """Return the identity behind a credential, None when there is none.
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from time import time
 from typing import Any
 
 from rest_framework.views import APIView
@@ -14,7 +13,6 @@ from routing.pipeline.errors import BadFraming, ClientLeft, GatewayError, Upstre
 from routing.pipeline.exchange import Exchange
 from routing.pipeline.hygiene import read_scope, start_exchange
 from routing.runtime import Runtime, current_runtime
-from routing.snapshot import CompiledRoute
 
 logger = logging.getLogger("gatehouse.proxy")
 
@@ -38,8 +36,8 @@ class ProxyView(APIView):  # type: ignore[misc]  # DRF carries no types
     def as_asgi(cls) -> ASGIApplication:
         """An ASGI application, in the way that `as_view` gives a WSGI-style view."""
 
-        async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-            await cls().serve(scope, receive, send)
+        def application(scope: dict[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
+            return cls().serve(scope, receive, send)
 
         return application
 
@@ -48,7 +46,9 @@ class ProxyView(APIView):  # type: ignore[misc]  # DRF carries no types
         runtime = current_runtime()
         exchange = start_exchange(scope)
         try:
-            route = await self.initial_exchange(runtime, exchange, scope)
+            # Steps 1 to 7: hygiene and the decision.
+            read_scope(exchange, scope, runtime.hygiene)
+            route = await decide(runtime, exchange, exchange.started_at)
             if exchange.preflight:
                 await self.answer_preflight(runtime, exchange, send)
                 return
@@ -65,13 +65,6 @@ class ProxyView(APIView):  # type: ignore[misc]  # DRF carries no types
             # The outermost edge: the client learns nothing but the request id.
             logger.exception("request failed", extra={"request_id": exchange.request_id})
             await self.handle_refusal(runtime, exchange, GatewayError(type(error).__name__), send)
-
-    async def initial_exchange(
-        self, runtime: Runtime, exchange: Exchange, scope: dict[str, Any]
-    ) -> CompiledRoute:
-        """Steps 1 to 7: hygiene and the decision. Raises a Refusal."""
-        read_scope(exchange, scope, runtime.hygiene)
-        return await decide(runtime, exchange, time())
 
     async def answer_preflight(self, runtime: Runtime, exchange: Exchange, send: Send) -> None:
         """A browser asks whether it may ask: the gateway answers for the upstream."""

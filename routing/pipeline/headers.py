@@ -4,11 +4,14 @@ A client's field never reaches an upstream under a name that the gateway, a prox
 web framework would take for a fact about identity, address, framing or target.
 """
 
-from enum import IntEnum
+import re
 
 
-class Field(IntEnum):
-    """What the gateway does with a request header of a given name."""
+class Field:
+    """What the gateway does with a request header of a given name.
+
+    Plain integers: an enum's members cost ten times as much to look up on the way of every header.
+    """
 
     PASS = 0
     DROP = 1  # hop-by-hop, forged identity or address: never forwarded, never read
@@ -30,6 +33,7 @@ class Field(IntEnum):
     REFERER = 17
     ORIGIN = 18
     FORWARDED_HOST = 19
+    MALFORMED = 20  # the name is no token
 
 
 _READ = {
@@ -98,11 +102,12 @@ _WRITTEN = frozenset(
     {b"host", b"content-length", b"x-api-key", b"x-request-id", b"x-trace-id", b"traceparent"}
 )
 
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _MEMO_LIMIT = 2048
-_memo: dict[bytes, Field] = {}
+_memo: dict[bytes, int] = {}
 
 
-def classify(name: bytes) -> Field:
+def classify(name: bytes) -> int:
     """Return the Field of a lower-cased header name. Remembers the first 2048 names it meets."""
     field = _memo.get(name)
     if field is None:
@@ -112,12 +117,14 @@ def classify(name: bytes) -> Field:
     return field
 
 
-def _classify(name: bytes) -> Field:
+def _classify(name: bytes) -> int:
     read = _READ.get(name)
     if read is not None:
         return read
     if b"_" in name:
         return Field.UNDERSCORE
+    if _TOKEN(name) is None:
+        return Field.MALFORMED
     if name in _DROPPED or name.startswith(_DROPPED_PREFIXES):
         return Field.DROP
     return Field.PASS

@@ -33,8 +33,8 @@ _HOST = re.compile(
     rb"(?:[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?\.?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 ).fullmatch
 _DIGITS = re.compile(rb"[0-9]{1,18}").fullmatch
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+_PASS, _DROP, _UNDERSCORE = Field.PASS, Field.DROP, Field.UNDERSCORE
 # Hosts that were found well-formed: most requests name one of few.
 _HOSTS_LIMIT = 1024
 _hosts: dict[bytes, str] = {}
@@ -125,14 +125,14 @@ def _read_headers(exchange: Exchange, headers: Any, limits: HygieneLimits) -> _S
     for name, value in headers:
         size += len(name) + len(value) + 4
         field = classify(name)
-        if field is Field.PASS:
-            if _TOKEN(name) is None or _BAD_VALUE(value) is not None:
+        if field == _PASS:
+            if _BAD_VALUE(value) is not None:
                 seen.problem = seen.problem or BadHeader(f"header {name[:64]!r}")
                 continue
             passing.append((name, value))
-        elif field is not Field.DROP:
+        elif field != _DROP:
             _SORT[field](exchange, seen, name, value)
-            if field is Field.UNDERSCORE and limits.reject_underscores:
+            if field == _UNDERSCORE and limits.reject_underscores:
                 seen.problem = seen.problem or BadHeader(f"underscore in {name[:64]!r}")
     if len(headers) > limits.header_count or size > limits.header_bytes:
         seen.problem = HeadersTooLarge(f"{len(headers)} fields, {size} bytes")
@@ -200,6 +200,10 @@ def _ignore(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
     """Read for its presence only, or not at all; never passed on."""
 
 
+def _malformed(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
+    seen.problem = seen.problem or BadHeader(f"header {name[:64]!r}")
+
+
 _SORT = {
     Field.HOST: _once("host"),
     Field.CONTENT_LENGTH: _once("content_length"),
@@ -215,6 +219,7 @@ _SORT = {
     Field.FORWARDED_HOST: _ignore,
     Field.UPGRADE: _ignore,
     Field.UNDERSCORE: _ignore,
+    Field.MALFORMED: _malformed,
     Field.COOKIE: _cookie,
     Field.USER_AGENT: _user_agent,
     Field.REFERER: _referer,

@@ -94,24 +94,24 @@ def match_route(index: RouteIndex, host: str, method: str, path: bytes) -> "Comp
 def _deepest(node: Node, segments: list[bytes], position: int) -> tuple["CompiledRoute", ...]:
     """The routes at the deepest node that a prefix of the segments leads to."""
     best = node.routes
-    if position == len(segments):
-        return best
+    for here in range(position, len(segments)):
+        if node.parameter is not None:
+            return _deeper_of(node, segments, here) or best
+        child = node.literals.get(segments[here])
+        if child is None:
+            return best
+        node = child
+        best = node.routes or best
+    return best
+
+
+def _deeper_of(node: Node, segments: list[bytes], position: int) -> tuple["CompiledRoute", ...]:
+    """The same below a node from which a {name} leads on too: the deeper of the two, else the plain one."""
     segment = segments[position]
     child = node.literals.get(segment)
-    if node.parameter is None:
-        # The common case, without a branch to come back to.
-        return best if child is None else _deepest(child, segments, position + 1) or best
-    return _deeper_of(node, child, segments, position) or best
-
-
-def _deeper_of(
-    node: Node, child: Node | None, segments: list[bytes], position: int
-) -> tuple["CompiledRoute", ...]:
     literal = _deepest(child, segments, position + 1) if child is not None else ()
     # An empty segment (/users/) is no value for {id}.
-    by_name = (
-        _deepest(node.parameter, segments, position + 1) if node.parameter and segments[position] else ()
-    )
+    by_name = _deepest(node.parameter, segments, position + 1) if node.parameter and segment else ()
     if literal and by_name and by_name[0].depth > literal[0].depth:
         return by_name
     return literal or by_name

@@ -10,7 +10,7 @@ class Balancer:
         self._turns: dict[int, int] = {}
 
     def order(self, service: CompiledService) -> tuple[CompiledTarget, ...]:
-        """Every target of the service, in the order to be tried: the next in turn first."""
+        """The targets to try, the next in turn first: one, and as many more as the service has retries."""
         targets = service.targets
         if len(targets) <= 1:
             return targets
@@ -18,4 +18,4 @@ class Balancer:
         turn = self._turns.get(service.id, 0)
         self._turns[service.id] = turn + 1
         first = slots[turn % len(slots)]
-        return targets[first:] + targets[:first]
+        return (targets[first:] + targets[:first])[: service.retries + 1]

@@ -47,33 +47,6 @@ class UpstreamConnection(asyncio.Protocol):
     timer of its own.
     """
 
-    __slots__ = (
-        "_buffered",
-        "_chunks",
-        "_closed",
-        "_drain_waiter",
-        "_failure",
-        "_head",
-        "_header_bytes",
-        "_headers",
-        "_loop",
-        "_method",
-        "_parser",
-        "_paused",
-        "_read_waiter",
-        "_reading_paused",
-        "_response",
-        "_response_waiter",
-        "_transport",
-        "_until_close",
-        "complete",
-        "deadline",
-        "idle_since",
-        "idle_timeout",
-        "received_anything",
-        "requests",
-    )
-
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: Any = None
@@ -91,7 +64,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _reset(self, method: str) -> None:
         self._method = method
         self._headers: list[tuple[bytes, bytes]] = []
-        self._header_bytes = 0
+        self._head_bytes = 0
         self._head = False
         self._response: Response | None = None
         self._response_waiter: asyncio.Future[Response] | None = None
@@ -143,17 +116,16 @@ class UpstreamConnection(asyncio.Protocol):
             raise self._failure or UpstreamAborted("connection closed while the body was sent")
 
     # --- reading -------------------------------------------------------------------------
-    async def response(self) -> Response:
-        """Wait for the response's head. Raises UpstreamFailure or UpstreamAborted."""
+    def response(self) -> "asyncio.Future[Response]":
+        """A future of the response's head; it fails with an UpstreamFailure or what `fail` was given."""
+        waiter = self._loop.create_future()
         if self._response is not None:
-            return self._response
-        if self._failure is not None:
-            raise self._failure
-        self._response_waiter = self._loop.create_future()
-        try:
-            return await self._response_waiter
-        finally:
-            self._response_waiter = None
+            waiter.set_result(self._response)
+        elif self._failure is not None:
+            waiter.set_exception(self._failure)
+        else:
+            self._response_waiter = waiter
+        return waiter
 
     def take(self) -> bytes:
         """What has come of the body so far, without waiting."""
@@ -223,6 +195,12 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return
         self.received_anything = True
+        if not self._head:
+            self._head_bytes += len(data)
+            # The packet that ends the head may hold much of the body: what counts is a head without end.
+            if self._head_bytes - len(data) > MAXIMUM_HEADER_BYTES:
+                self.fail(UpstreamInvalid("response headers too large"))
+                return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -237,9 +215,11 @@ class UpstreamConnection(asyncio.Protocol):
         response = self._response
         if response is not None:
             waiter = self._response_waiter
-            if waiter is not None and not waiter.done():
+            if waiter is not None:
+                self._response_waiter = None
                 self.deadline = 0.0
-                waiter.set_result(response)
+                if not waiter.done():
+                    waiter.set_result(response)
         reader = self._read_waiter
         if reader is not None and not reader.done() and (self._chunks or self.complete or self._failure):
             reader.set_result(None)
@@ -300,23 +280,19 @@ class UpstreamConnection(asyncio.Protocol):
             raise UpstreamInvalid("more bytes than one response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head:
-            return  # a trailer: dropped
-        self._header_bytes += len(name) + len(value) + 4
-        headers = self._headers
-        if self._header_bytes > MAXIMUM_HEADER_BYTES or len(headers) >= MAXIMUM_HEADER_COUNT:
-            raise UpstreamInvalid("response headers too large")
-        headers.append((name.lower(), value))
+        if not self._head:  # else a trailer: dropped
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
             # 100 and 103 come before the response; 101 is refused as an upgrade nobody asked for.
             self._headers = []
-            self._header_bytes = 0
             if status == 101:
                 raise UpstreamInvalid("101 that was not asked for")
             return
+        if len(self._headers) > MAXIMUM_HEADER_COUNT:
+            raise UpstreamInvalid("too many response headers")
         response = Response(status, self._headers)
         for name, value in self._headers:
             if name == b"content-length":

@@ -7,7 +7,7 @@ Whatever ends badly closes the upstream socket; only a clean exchange goes back 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
 from routing.pipeline.errors import (
@@ -53,10 +53,10 @@ class Forwarder:
         Raises UpstreamFailure, BodyTooLarge, ClientLeft or ClientTimeout while nothing of a response
         has been sent (`exchange.status` is 0 then), UpstreamAborted or ClientLeft afterwards.
         """
-        passage = Passage(self, exchange, route, receive, send)
+        passage = Passage(self, exchange, route, receive, send, finish)
         self.under_way.add(passage)
         try:
-            await passage.run(finish)
+            await passage.run()
         finally:
             self.under_way.discard(passage)
             passage.close()
@@ -72,47 +72,54 @@ class Forwarder:
 class Passage:
     """One request under way between a client and an upstream connection."""
 
-    __slots__ = (
-        "_client_left",
-        "_connection",
-        "_exchange",
-        "_forwarder",
-        "_pool",
-        "_pump",
-        "_receive",
-        "_route",
-        "_send",
-        "_sending_since",
-        "_started",
-        "_task",
-        "_watch",
-    )
+    # Defaults stand on the class: a request pays only for what it sets.
+    _connection: UpstreamConnection | None = None
+    _pool: ConnectionPool | None = None
+    _pump: "asyncio.Task[None] | None" = None
+    _watch: "asyncio.Task[None] | None" = None
+    _task: "asyncio.Task[Any] | None" = None
+    _client_left = False
+    _sending_since = 0.0
 
     def __init__(
-        self, forwarder: Forwarder, exchange: Exchange, route: CompiledRoute, receive: Receive, send: Send
+        self,
+        forwarder: Forwarder,
+        exchange: Exchange,
+        route: CompiledRoute,
+        receive: Receive,
+        send: Send,
+        finish: Finish,
     ) -> None:
         self._forwarder = forwarder
         self._exchange = exchange
         self._route = route
         self._receive = receive
         self._send = send
-        self._connection: UpstreamConnection | None = None
-        self._pool: ConnectionPool | None = None
-        self._pump: asyncio.Task[None] | None = None
-        self._watch: asyncio.Task[None] | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._client_left = False
-        self._sending_since = 0.0
+        self._finish = finish
         self._started = monotonic()
 
-    async def run(self, finish: Finish) -> None:
+    async def run(self) -> None:
+        """The whole way; a short response over a pooled connection takes one await up and two down."""
+        exchange = self._exchange
         body, more = b"", False
-        if self._exchange.has_body:
+        if exchange.has_body:
             body, more = await self._first_of_body()
-        started = perf_counter()
+        started = monotonic()
         response = await self._response(body, more)
-        self._exchange.upstream_seconds = perf_counter() - started
-        await self._answer(response, finish)
+        exchange.upstream_seconds = monotonic() - started
+        connection = self._connection
+        assert connection is not None
+        if not connection.complete:
+            await self._stream(connection, response)
+            return
+        body = connection.take()
+        start = response_head(exchange, self._route, response, len(body))
+        exchange.status = response.status
+        exchange.bytes_out = len(body)
+        self._let_go(keep=True)
+        self._finish(exchange)
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": body})
 
     # --- towards the upstream ------------------------------------------------------------
     async def _first_of_body(self) -> tuple[bytes, bool]:
@@ -147,62 +154,67 @@ class Passage:
     async def _response(self, body: bytes, more: bool) -> Response:
         """Try targets in turn until one has begun to answer."""
         service = self._route.service
-        if not service.targets:
-            raise UpstreamUnreachable(f"service {service.name} has no target")
+        repeatable = not more and self._exchange.method in IDEMPOTENT
         failure: UpstreamFailure | None = None
-        for target in self._forwarder.balancer.order(service)[: service.retries + 1]:
+        for target in self._forwarder.balancer.order(service):
+            pool = self._forwarder.pools.of(target.address)
+            connection = pool.take_idle(repeatable)
+            reused = connection is not None
             try:
-                await self._connect(target, fresh=False, more=more)
-                return await self._ask(target, body, more)
+                if connection is None:
+                    connection = await self._open(pool, target)
+                self._begin(connection, pool, target, body, more)
+                return await connection.response()
             except _NothingSent as nothing_sent:
                 failure = nothing_sent.failure
-        assert failure is not None
-        raise failure
+            except UpstreamUnreachable as unreachable:
+                assert connection is not None
+                if connection.received_anything or not repeatable:
+                    raise
+                self._let_go(keep=False)
+                if reused:
+                    return await self._ask_again(pool, target, body)
+                failure = unreachable
+        raise failure or UpstreamUnreachable(f"service {service.name} has no target")
 
-    async def _connect(self, target: CompiledTarget, fresh: bool, more: bool) -> None:
-        """Raises _NothingSent when this target can't be connected to."""
-        exchange = self._exchange
-        exchange.target = target.url
-        pool = self._forwarder.pools.of(target.address)
-        connection = None
-        if not fresh:
-            connection = pool.take_idle(repeatable=not more and exchange.method in IDEMPOTENT)
-        if connection is None:
-            try:
-                connection = await pool.open(self._route.service.connect_timeout)
-            except (UpstreamUnreachable, UpstreamTimeout) as failure:
-                raise _NothingSent(failure) from failure
-        self._connection, self._pool = connection, pool
-        if self._client_left:
-            raise ClientLeft("while connecting")
-
-    async def _ask(self, target: CompiledTarget, body: bytes, more: bool) -> Response:
-        connection = self._begin(target, body, more)
-        reused = connection.requests > 1
+    async def _open(self, pool: ConnectionPool, target: CompiledTarget) -> UpstreamConnection:
+        """Raises _NothingSent when this target can't be connected to, ClientLeft when nobody waits."""
+        self._exchange.target = target.url
         try:
-            return await connection.response()
-        except UpstreamUnreachable as failure:
-            repeatable = self._exchange.method in IDEMPOTENT and not more
-            if connection.received_anything or not repeatable:
-                raise
-            self._let_go(keep=False)
-            if not reused:
-                raise _NothingAnswered(failure) from failure
-        # RFC 9112 9.3.1: the connection had gone stale in the pool; once more on a new one.
-        await self._connect(target, fresh=True, more=more)
-        return await self._begin(target, body, more).response()
+            connection = await pool.open(self._route.service.connect_timeout)
+        except (UpstreamUnreachable, UpstreamTimeout) as failure:
+            raise _NothingSent(failure) from failure
+        if self._client_left:
+            pool.release(connection)
+            raise ClientLeft("while connecting")
+        return connection
 
-    def _begin(self, target: CompiledTarget, body: bytes, more: bool) -> UpstreamConnection:
-        connection = self._connection
-        assert connection is not None
+    async def _ask_again(self, pool: ConnectionPool, target: CompiledTarget, body: bytes) -> Response:
+        """RFC 9112 9.3.1: the connection had gone stale in the pool; once more on a new one."""
+        try:
+            connection = await self._open(pool, target)
+        except _NothingSent as nothing_sent:
+            raise nothing_sent.failure from None
+        self._begin(connection, pool, target, body, more=False)
+        return await connection.response()
+
+    def _begin(
+        self,
+        connection: UpstreamConnection,
+        pool: ConnectionPool,
+        target: CompiledTarget,
+        body: bytes,
+        more: bool,
+    ) -> None:
+        self._connection, self._pool = connection, pool
         exchange, service = self._exchange, self._route.service
+        exchange.target = target.url
         head = request_head(exchange, self._route, target)
         if body:
             head += _framed(body, exchange.chunked)
         connection.start(exchange.method, head, service.response_timeout, service.idle_timeout)
         if more:
             self._pump = asyncio.ensure_future(self._pump_body(connection))
-        return connection
 
     async def _pump_body(self, connection: UpstreamConnection) -> None:
         """Carry the rest of the body up while the response may already be coming down."""
@@ -228,25 +240,6 @@ class Passage:
         connection.expect_response_within(self._route.service.response_timeout)
 
     # --- towards the client --------------------------------------------------------------
-    async def _answer(self, response: Response, finish: Finish) -> None:
-        connection = self._connection
-        assert connection is not None
-        exchange = self._exchange
-        if connection.complete:
-            body = connection.take()
-            start = response_head(exchange, self._route, response, len(body))
-            exchange.status = response.status
-            exchange.bytes_out = len(body)
-            self._let_go(keep=True)
-            finish(exchange)
-            await self._send(start)
-            await self._send({"type": "http.response.body", "body": body})
-            return
-        await self._stream(connection, response)
-        self._let_go(keep=True)
-        finish(exchange)
-        await self._send({"type": "http.response.body", "body": b""})
-
     async def _stream(self, connection: UpstreamConnection, response: Response) -> None:
         """Pass the body on part by part, as it comes; the client's pace is the upstream's pace."""
         exchange = self._exchange
@@ -254,11 +247,16 @@ class Passage:
         start = response_head(exchange, self._route, response, None)
         exchange.status = response.status
         await self._send_part(start)
-        # An empty part makes the server send the head at once: a client may wait for it alone.
-        await self._send_part({"type": "http.response.body", "body": connection.take(), "more_body": True})
+        # Even an empty part makes the server send the head at once: a client may wait for it alone.
+        data = connection.take()
+        exchange.bytes_out += len(data)
+        await self._send_part({"type": "http.response.body", "body": data, "more_body": True})
         while data := await connection.read():
             exchange.bytes_out += len(data)
             await self._send_part({"type": "http.response.body", "body": data, "more_body": True})
+        self._let_go(keep=True)
+        self._finish(exchange)
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def _send_part(self, message: dict[str, Any]) -> None:
         self._sending_since = monotonic()
@@ -309,10 +307,6 @@ class _NothingSent(Exception):
 
     def __init__(self, failure: UpstreamFailure) -> None:
         self.failure = failure
-
-
-class _NothingAnswered(_NothingSent):
-    """The target took a repeatable request and closed without a byte: the next may be tried."""
 
 
 def _framed(data: bytes, chunked: bool) -> bytes:
