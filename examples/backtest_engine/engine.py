@@ -20,7 +20,9 @@ PARALLEL_RUNS = 4
 # A paced run mostly sleeps, so it waits for a slot of another sort than one that works flat out.
 PARALLEL_PACED_RUNS = 40
 # About half a millisecond of work between two looks at the event loop.
-SLICE_BARS = 250
+SLICE_BARS = 50
+# Not 0: the server's own threads need the interpreter lock for a moment to bring requests in.
+REST_SECONDS = 0.0005
 # A watched run moves this often; more would be events that nobody can see.
 STEPS_PER_SECOND = 20
 EVENTS_PER_RUN = 100
@@ -106,7 +108,7 @@ async def run_backtest(run: Backtest) -> None:
             published = percent
             run.events.publish("progress", _position(simulation))
         ahead = 0.0 if pace is None else began + simulation.bar / pace - clock()
-        await asyncio.sleep(max(0.0, ahead))
+        await asyncio.sleep(max(REST_SECONDS, ahead))
     run.results = {**simulation.figures(), "trades": simulation.trades(), "equity_curve": simulation.curve()}
     run.finish("completed", simulation.figures())
 
@@ -119,7 +121,7 @@ async def run_optimization(run: Optimization) -> None:
         while not simulation.finished:
             simulation.advance(SLICE_BARS)
             run.progress = (len(run.trials) + simulation.bar / simulation.bars) / len(pairs)
-            await asyncio.sleep(0)
+            await asyncio.sleep(REST_SECONDS)
         run.trials.append({"fast": fast, "slow": slow, **simulation.figures()})
     run.finish("completed", {"trials": len(run.trials)})
 
