@@ -16,6 +16,7 @@ class Head(NamedTuple):
 
     sequence: int
     digest: bytes
+    time: str
 
 
 class Batch(NamedTuple):
@@ -35,7 +36,7 @@ def next_batch(directory: Path, offsets: Mapping[str, int], limit: int) -> Batch
         batch.frames.extend(frames)
         batch.offsets[path.name] = offset
         last = orjson.loads(frames[-1].body)
-        batch.heads[str(last["chain"])] = Head(int(last["sequence"]), frames[-1].digest)
+        batch.heads[str(last["chain"])] = Head(int(last["sequence"]), frames[-1].digest, last["time"])
         if len(batch.frames) >= limit:
             break
     return batch

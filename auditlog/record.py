@@ -22,6 +22,8 @@ MAX_ITEMS = 200
 # The envelope stands first in the line; a field of the caller's that has such a name is renamed.
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 ENVELOPE = ("schema", "event_id", "time", "event", "node", "chain", "sequence")
+# Written for the log's own sake: they prove it and say nothing of requests or changes.
+LOG_KEEPING_EVENTS = ("chain_opened", "chain_closed", "checkpoint", "chains_anchored")
 # The gateway's own words, from its configuration or its code: escaped and cut, but no place for a
 # client's secret.
 OWN_FIELDS = frozenset(

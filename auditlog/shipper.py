@@ -129,19 +129,20 @@ class Shipper:
         chains = sorted(moved)
         for start in range(0, len(chains), ANCHORED_CHAINS):
             part = chains[start : start + ANCHORED_CHAINS]
-            heads = {chain: [moved[chain].sequence, moved[chain].digest.hex()] for chain in part}
+            heads = {chain: _anchor_text(moved[chain]) for chain in part}
             recorder.record("chains_anchored", {"heads": heads})
         if chains:
             self._anchored |= {chain: head.sequence for chain, head in moved.items()}
             self._save_state()
 
     def _heads(self) -> dict[str, Head]:
-        heads: dict[str, Head] = {}
-        for delivery in self.deliveries:
-            for chain, head in list(delivery.heads.items()):
-                if chain not in heads or heads[chain].sequence < head.sequence:
-                    heads[chain] = head
-        return heads
+        """The last record of each chain that every sink has: what an anchor names, each must show."""
+        first, *others = (dict(delivery.heads) for delivery in self.deliveries)
+        return {
+            chain: min([head, *(heads[chain] for heads in others)])
+            for chain, head in first.items()
+            if all(chain in heads for heads in others)
+        }
 
     def _save_state(self) -> None:
         state = {"expected": self._retirement.expected, "anchored": self._anchored}
@@ -175,6 +176,10 @@ class Shipper:
         except DatabaseError as error:
             logger.warning("audit figures not reported: %s", type(error).__name__)
             connection.close()
+
+
+def _anchor_text(head: Head) -> list[Any]:
+    return [head.sequence, head.digest.hex(), head.time]
 
 
 def _load_state(directory: Path) -> dict[str, dict[str, int]]:

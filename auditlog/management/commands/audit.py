@@ -2,9 +2,13 @@
 
 import argparse
 import signal
+import sys
 import threading
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import orjson
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -12,13 +16,27 @@ from auditlog import recorder
 from auditlog.sinks import open_sink
 from auditlog.sinks.sink import SinkMisconfigured
 
+MOST_FINDINGS = 100
+
 
 class Command(BaseCommand):
-    help = "Ship the audit spool to its sinks, verify, follow or export the audit log."
+    help = "Ship the audit spool to its sinks; verify, follow or export the audit log."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("ship", help="bring records from the spool to the sinks until stopped")
+        verify = actions.add_parser("verify", help="find removed, altered, reordered or inserted records")
+        verify.add_argument("--file", type=Path, help="a file of the file sink or of an export")
+        tail = actions.add_parser("tail", help="show the last records of this host and new ones as they come")
+        tail.add_argument("-n", "--lines", type=int, default=20)
+        tail.add_argument("--json", action="store_true", help="whole records, one JSON object a line")
+        for name in ("principal", "route", "decision"):
+            tail.add_argument(f"--{name}", default="")
+        export = actions.add_parser("export", help="write records of a period, oldest first")
+        export.add_argument("--format", choices=("jsonl", "csv", "parquet"), default="jsonl")
+        export.add_argument("--since", type=_moment, help="time in ISO 8601; UTC without a zone")
+        export.add_argument("--until", type=_moment)
+        export.add_argument("--output", type=Path, help="default: standard output")
 
     def handle(self, *args: Any, **options: Any) -> None:
         getattr(self, f"_{options['action']}")(argparse.Namespace(**options))
@@ -33,13 +51,115 @@ class Command(BaseCommand):
                 open_sink(name).close()
             except SinkMisconfigured as error:
                 raise CommandError(str(error)) from error
-        run(stopped_by_signals())
+        run(_stopped_by_signals())
         recorder.close()
 
+    def _verify(self, options: argparse.Namespace) -> None:
+        from auditlog.configuration import verification_keys
+        from auditlog.evidence import verify_database, verify_file
+        from auditlog.verification import Summary
 
-def stopped_by_signals() -> threading.Event:
+        summary, count = Summary(), 0
+        keys, progress = verification_keys(), self._progress("verified")
+        if options.file is not None and not options.file.is_file():
+            raise CommandError(f"{options.file}: no such file")
+        findings = (
+            verify_file(options.file, keys, summary, progress)
+            if options.file is not None
+            else verify_database(keys, summary, progress)
+        )
+        for finding in findings:
+            count += 1
+            if count <= MOST_FINDINGS:
+                place = f"chain {finding.chain} number {finding.sequence} event {finding.event_id or '-'}"
+                self.stdout.write(self.style.ERROR(f"{finding.kind}: {place}: {finding.text}"))
+        self.stdout.write(
+            f"{summary.records} records in {summary.chains} chains, {summary.checkpoints} checkpoints good, "
+            f"{summary.unsigned} records after the last checkpoint of their chain"
+        )
+        if count:
+            raise CommandError(f"{count} findings: the audit log is not what was recorded.")
+        self.stdout.write(self.style.SUCCESS("The audit log is whole."))
+
+    def _tail(self, options: argparse.Namespace) -> None:
+        from auditlog.tail import POLL_SECONDS, SpoolTail, TailFilter
+
+        stop = _stopped_by_signals()
+        wanted = TailFilter(options.principal, options.route, options.decision)
+        tail = SpoolTail(Path(settings.GATEWAY_AUDIT_SPOOL_DIR), wanted)
+        try:
+            self._show(tail.before(options.lines), options.json)
+            while not stop.wait(POLL_SECONDS):
+                batch = tail.poll()
+                if batch.skipped:
+                    self.stderr.write(f"… {batch.skipped} records not shown")
+                self._show(batch.records, options.json)
+        except BrokenPipeError:
+            # The reader (head, less) has had enough.
+            sys.stderr.close()
+        finally:
+            tail.close()
+
+    def _show(self, records: list[dict[str, Any]], as_json: bool) -> None:
+        for record in records:
+            self.stdout.write(orjson.dumps(record).decode() if as_json else _line(record))
+        self.stdout.flush()
+
+    def _export(self, options: argparse.Namespace) -> None:
+        from auditlog.export import ExportImpossible, export
+
+        try:
+            with _output(options.output) as stream:
+                count = export(
+                    stream, options.format, options.since, options.until, self._progress("exported")
+                )
+        except BrokenPipeError:
+            # The reader (head, less) has had enough.
+            sys.stderr.close()
+            return
+        except (ExportImpossible, OSError) as error:
+            raise CommandError(str(error)) from error
+        self.stderr.write(f"{count} records exported")
+
+    def _progress(self, verb: str) -> Any:
+        """Say how far it is, on a terminal and to people only."""
+        if not self.stderr.isatty():
+            return lambda count: None
+        return lambda count: self.stderr.write(f"\r{count} {verb} …", ending="")
+
+
+def _stopped_by_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def _output(path: Path | None) -> BinaryIO:
+    if path is None:
+        return sys.stdout.buffer
+    return path.open("wb")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2030-01-31T12:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _line(record: dict[str, Any]) -> str:
+    """One record for a person. Its texts are escaped already."""
+    words = (
+        record["time"][:23].replace("T", " "),
+        record["event"],
+        record.get("principal") or "-",
+        str(record.get("status") or "-"),
+        record.get("decision") or "-",
+        record.get("method") or "",
+        record.get("path") or "",
+        record.get("client_ip") or "",
+    )
+    return "  ".join(word for word in words if word)

@@ -1,0 +1,230 @@
+"""The audit log in the admin: read-only, newest first, never counted.
+
+Nothing here can change a record: there is no form, and the permissions to add, change and delete are
+refused to everybody.
+"""
+
+from typing import Any
+
+import orjson
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import DropdownFilter, TextFilter
+from unfold.decorators import display
+from unfold.paginator import InfinitePaginator as UnfoldPaginator
+
+from auditlog.models import AuditRecord, ShipperStatus
+from auditlog.query import AuditRecordQuerySet, period_of, records
+from auditlog.record import LOG_KEEPING_EVENTS
+
+# Farther back is for the date hierarchy: a page number costs a read of all rows before it.
+MOST_PAGES = 200
+STORY_RECORDS = 50
+
+
+class InfinitePaginator(UnfoldPaginator):
+    """Previous and next, without a count, to a bounded depth. Unfold's templates know it by its name."""
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        return self.per_page * MOST_PAGES
+
+
+class ExactFilter(TextFilter):
+    """One word, compared as it stands: the form that an index answers."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        value = (self.value() or "").strip()
+        return queryset.filter(**{self.parameter_name: value}) if value else queryset
+
+
+class PrincipalFilter(ExactFilter):
+    title, parameter_name = "principal", "principal"
+
+    def queryset(self, request: HttpRequest, queryset: AuditRecordQuerySet) -> QuerySet:
+        value = (self.value() or "").strip()
+        return queryset.by_principal(value) if value else queryset
+
+
+class RouteFilter(ExactFilter):
+    title, parameter_name = "route", "route"
+
+
+class DecisionFilter(ExactFilter):
+    title, parameter_name = "decision", "decision"
+
+
+class EventFilter(ExactFilter):
+    title, parameter_name = "event", "event"
+
+
+class RequestFilter(ExactFilter):
+    title, parameter_name = "request id", "request_id"
+
+
+class StatusFilter(DropdownFilter):
+    title, parameter_name = "status", "status_class"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("2", "2xx"), ("3", "3xx"), ("4", "4xx"), ("5", "5xx")] + [
+            (str(status), str(status)) for status in (400, 401, 403, 404, 413, 429, 500, 502, 503, 504)
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        value = self.value() or ""
+        if not value.isdecimal():
+            return queryset
+        if len(value) == 1:
+            return queryset.filter(status__gte=int(value) * 100, status__lt=int(value) * 100 + 100)
+        return queryset.filter(status=int(value))
+
+
+class LogKeepingFilter(DropdownFilter):
+    """The log's own records prove it; whoever looks for a request doesn't want them between."""
+
+    title, parameter_name = "log keeping", "log_keeping"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("shown", "Shown"), ("only", "Only")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if self.value() == "only":
+            return queryset.filter(event__in=LOG_KEEPING_EVENTS)
+        if self.value() == "shown" or any(name in request.GET for name in ("event", "q", "request_id")):
+            return queryset
+        return queryset.exclude(event__in=LOG_KEEPING_EVENTS)
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Pages without a form."""
+
+    list_fullwidth = True
+    list_filter_submit = True
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(AuditRecord)
+class AuditRecordAdmin(ReadOnlyAdmin):
+    list_display = [
+        "moment", "event", "principal", "decision_label", "status", "method", "short_path", "route",
+        "client_ip",
+    ]  # fmt: skip
+    list_display_links = ["moment"]
+    list_filter = [
+        PrincipalFilter, RouteFilter, DecisionFilter, StatusFilter, EventFilter, RequestFilter,
+        LogKeepingFilter,
+    ]  # fmt: skip
+    search_fields = ["request_id"]
+    search_help_text = "Request id, event id, principal or client address"
+    date_hierarchy = "time"
+    ordering = ["-event_id"]
+    sortable_by: list[str] = []
+    paginator: type[Paginator] = InfinitePaginator
+    show_full_result_count = False
+    list_per_page = 50
+    fieldsets = [
+        ("What happened", {"fields": ["summary"]}),
+        ("The request's whole story", {"fields": ["story"]}),
+        ("Proof", {"fields": ["node", "chain", "sequence", "hash_text"]}),
+    ]
+    readonly_fields = ["summary", "story", "node", "chain", "sequence", "hash_text"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        since, until = period_of(request.GET)
+        # The body is what the detail page is for; a list would read it for nothing.
+        return records().in_period(since, until).defer("hash").order_by("-event_id")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: AuditRecordQuerySet, search_term: str
+    ) -> tuple[QuerySet, bool]:
+        return (queryset.matching(search_term) if search_term.strip() else queryset), False
+
+    @display(description="time (UTC)")
+    def moment(self, record: AuditRecord) -> str:
+        return f"{record.time:%Y-%m-%d %H:%M:%S}.{record.time.microsecond // 1000:03d}"
+
+    @display(description="decision", label={"allow": "success", "refused": "danger"})
+    def decision_label(self, record: AuditRecord) -> tuple[str, str] | str:
+        if not record.decision:
+            return ""
+        return ("allow" if record.decision == "allow" else "refused", record.decision)
+
+    @display(description="path")
+    def short_path(self, record: AuditRecord) -> str:
+        return record.path if len(record.path) <= 60 else f"{record.path[:59]}…"
+
+    @display(description="record")
+    def summary(self, record: AuditRecord) -> SafeString:
+        """Every field of the signed body: the columns are only copies of some."""
+        rows = format_html_join(
+            "",
+            '<tr><th class="pr-8 py-1 text-left align-top font-normal text-font-subtle-light">{}</th>'
+            '<td class="py-1 break-all font-mono">{}</td></tr>',
+            ((name, _shown(value)) for name, value in orjson.loads(record.body).items() if value is not None),
+        )
+        return format_html("<table>{}</table>", rows)
+
+    @display(description="records with this request id")
+    def story(self, record: AuditRecord) -> SafeString | str:
+        if not record.request_id:
+            return "This record belongs to no request."
+        told = records().filter(request_id=record.request_id).order_by("event_id")[:STORY_RECORDS]
+        rows = format_html_join(
+            "",
+            '<tr><td class="pr-6 py-1 font-mono">{}</td><td class="pr-6"><a class="underline" href="{}">{}</a>'
+            '</td><td class="pr-6">{}</td><td class="pr-6">{}</td><td class="break-all">{} {}</td></tr>',
+            (
+                (
+                    self.moment(entry),
+                    reverse("admin:auditlog_auditrecord_change", args=[entry.pk]),
+                    entry.event,
+                    entry.decision,
+                    "" if entry.status is None else entry.status,
+                    entry.method,
+                    entry.path,
+                )
+                for entry in told
+            ),
+        )
+        return format_html("<table>{}</table>", rows)
+
+    @display(description="hash")
+    def hash_text(self, record: AuditRecord) -> str:
+        return bytes(record.hash).hex()
+
+
+@admin.register(ShipperStatus)
+class ShipperStatusAdmin(ReadOnlyAdmin):
+    """Lag, spool and counts of every shipper and sink."""
+
+    list_display = [
+        "sink", "node", "delivered", "failed", "undeliverable", "lag", "spool", "last_error", "updated_at",
+    ]  # fmt: skip
+    list_filter_submit = False
+
+    @display(description="lag", ordering="lag_seconds")
+    def lag(self, status: ShipperStatus) -> str:
+        return f"{status.lag_seconds:.1f} s"
+
+    @display(description="spool", ordering="spool_bytes")
+    def spool(self, status: ShipperStatus) -> str:
+        return f"{status.spool_bytes / 1_048_576:.1f} MiB"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

@@ -1,0 +1,193 @@
+"""Find what was removed, altered, reordered or inserted in a series of records. Pure.
+
+Feed each chain's records in order of their sequence; findings name chain, sequence and event id.
+What a clean result proves, and what it can't, is in docs/audit.md.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from auditlog.chain import START, SigningKey, link
+
+
+class Finding(NamedTuple):
+    """Something wrong: `kind` is stable, `text` says it to a person."""
+
+    kind: str
+    chain: str
+    sequence: int | None
+    event_id: str
+    text: str
+
+
+class StoredRecord(NamedTuple):
+    """A record as a sink keeps it. `columns` are its searchable copies, where the sink has any."""
+
+    chain: str
+    sequence: int
+    event_id: str
+    body: bytes
+    digest: bytes
+    columns: Mapping[str, Any]
+
+
+@dataclass
+class Expectations:
+    """What the log says of itself elsewhere: anchors of chain heads, and what retention removed."""
+
+    # (chain, sequence) -> (hash, time) of records that the shipper had when it wrote an anchor
+    anchors: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    # chain -> (first sequence that is kept, hash of the last that was removed)
+    begins: dict[str, tuple[int, str]] = field(default_factory=dict)
+    retained_since: str = ""
+
+    def learn(self, record: Mapping[str, Any]) -> None:
+        """Take note of an anchor or of an application of the retention period.
+
+        One that was tampered with is passed over here: its hash tells.
+        """
+        try:
+            if record.get("event") == "chains_anchored":
+                for chain, (sequence, digest, time) in record["heads"].items():
+                    self.anchors[chain, sequence] = (digest, time)
+            elif record.get("event") == "retention_applied":
+                self.retained_since = max(self.retained_since, record["before"])
+                for chain, (sequence, digest) in record["begins"].items():
+                    if sequence >= self.begins.get(chain, (0, ""))[0]:
+                        self.begins[chain] = (sequence, digest)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return
+
+
+@dataclass
+class Summary:
+    """What was looked at; `unsigned` records are linked, but no checkpoint covers them yet."""
+
+    records: int = 0
+    chains: int = 0
+    checkpoints: int = 0
+    unsigned: int = 0
+
+
+class ChainVerifier:
+    """Walks one chain."""
+
+    def __init__(
+        self, chain: str, keys: Sequence[SigningKey], summary: Summary, expectations: Expectations
+    ) -> None:
+        self._chain = chain
+        self._keys = {key.key_id: key for key in keys}
+        self._summary = summary
+        self._anchors = {
+            sequence: anchor
+            for (anchored, sequence), anchor in expectations.anchors.items()
+            if anchored == chain
+        }
+        self._retained_since = expectations.retained_since
+        self._expected, digest = expectations.begins.get(chain, (0, ""))
+        self._head: bytes | None = bytes.fromhex(digest) if digest else START
+        self._unsigned = 0
+        summary.chains += 1
+
+    def check(self, stored: StoredRecord) -> Iterator[Finding]:
+        """Findings about the next record of the chain."""
+        self._summary.records += 1
+        record = read_body(stored.body)
+        yield from self._check_columns(stored, record)
+        if stored.sequence < self._expected:
+            yield self._finding(
+                "inserted", stored, f"there is another record with the number {stored.sequence}"
+            )
+            return
+        yield from self._check_place(stored, record)
+        yield from self._check_hash(stored)
+        yield from self._check_anchor(stored)
+        self._unsigned += 1
+        if record.get("event") == "checkpoint":
+            yield from self._check_signature(stored, record)
+        self._expected = stored.sequence + 1
+        self._head = stored.digest
+
+    def finish(self) -> Iterator[Finding]:
+        """No more of this chain: whatever an anchor saw beyond its end was cut off."""
+        self._summary.unsigned += self._unsigned
+        for sequence, (_, time) in sorted(self._anchors.items()):
+            if sequence >= self._expected and time >= self._retained_since:
+                text = f"the chain ends before number {sequence}, which the shipper has seen"
+                yield Finding("removed", self._chain, sequence, "", text)
+
+    def _check_place(self, stored: StoredRecord, record: dict[str, Any]) -> Iterator[Finding]:
+        if stored.sequence > self._expected:
+            missing = stored.sequence - self._expected
+            which = f"{self._expected}" if missing == 1 else f"{self._expected} to {stored.sequence - 1}"
+            text = f"{missing} record{'s are' if missing > 1 else ' is'} missing before it: number {which}"
+            yield self._finding("removed", stored, text)
+            self._head = None
+        if (record.get("chain"), record.get("sequence")) != (stored.chain, stored.sequence):
+            text = "it says another chain or number than the place it was found at"
+            yield self._finding("reordered", stored, text)
+
+    def _check_anchor(self, stored: StoredRecord) -> Iterator[Finding]:
+        anchor = self._anchors.get(stored.sequence)
+        if anchor is not None and anchor[0] != stored.digest.hex():
+            yield self._finding("altered", stored, "it is not the record that the shipper has anchored")
+
+    def _check_columns(self, stored: StoredRecord, record: dict[str, Any]) -> Iterator[Finding]:
+        if stored.event_id != record.get("event_id"):
+            yield self._finding("altered", stored, "its event id is not the one that was hashed")
+        changed = [name for name, value in stored.columns.items() if not _same(value, record.get(name))]
+        if changed:
+            text = f"columns differ from the hashed record: {', '.join(changed)}"
+            yield self._finding("altered", stored, text)
+
+    def _check_hash(self, stored: StoredRecord) -> Iterator[Finding]:
+        # After a gap the hash before is unknown: this record's own link can't be checked.
+        if self._head is not None and link(self._head, stored.body) != stored.digest:
+            yield self._finding("altered", stored, "its hash does not fit the record before it and its text")
+
+    def _check_signature(self, stored: StoredRecord, record: dict[str, Any]) -> Iterator[Finding]:
+        key = self._keys.get(str(record.get("key_id")))
+        if key is None:
+            yield self._finding("unknown_key", stored, "the checkpoint is signed with a key that is not ours")
+            return
+        if self._head is None:
+            return
+        if key.sign(self._chain, stored.sequence, self._head) != record.get("signature"):
+            yield self._finding(
+                "forged", stored, "the checkpoint's signature is wrong: the chain was rewritten"
+            )
+            return
+        self._summary.checkpoints += 1
+        self._unsigned = 0
+
+    def _finding(self, kind: str, stored: StoredRecord, text: str) -> Finding:
+        return Finding(kind, stored.chain, stored.sequence, stored.event_id, text)
+
+
+def read_body(body: bytes | str) -> dict[str, Any]:
+    """The record in a body; empty when it is none (any more)."""
+    try:
+        record = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _same(column: Any, value: Any) -> bool:
+    if value is None:
+        return column in (None, "")
+    if isinstance(column, str):
+        return column == str(value)[: len(column)] and (len(column) >= 255 or column == str(value))
+    return column == value
+
+
+def missing_chains(expectations: Expectations, seen: set[str]) -> Iterator[Finding]:
+    """Chains that an anchor knows and of which no record is left."""
+    last = {chain: (sequence, time) for (chain, sequence), (_, time) in sorted(expectations.anchors.items())}
+    for chain, (sequence, time) in last.items():
+        if chain not in seen and time >= expectations.retained_since:
+            text = f"the whole chain is missing, up to number {sequence}"
+            yield Finding("removed", chain, sequence, "", text)
