@@ -110,6 +110,7 @@ def _one(console: Console, part: Part, chosen: argparse.Namespace) -> Outcome:
             quick=chosen.quick,
             directory=Path(directory),
             say=lambda what: progress.update(task, description=f"{part.name}: {what}"),
+            tell=lambda what: console.print(what, highlight=False),
             only=frozenset(chosen.only),
             accept_disturbed=chosen.disturbed,
         )

@@ -16,13 +16,17 @@ def new_api_key() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """How long and how often to measure, a directory to work in, and where to tell how far it is."""
+    """How long and how often to measure, a directory to work in, and where to tell how far it is.
+
+    `say` shows what is being done now; `tell` leaves a line that stays.
+    """
 
     seconds: float
     rounds: int
     quick: bool
     directory: Path
     say: Callable[[str], None]
+    tell: Callable[[str], None]
     only: frozenset[str] = frozenset()
     accept_disturbed: bool = False
     api_key: str = field(default_factory=new_api_key)
