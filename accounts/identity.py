@@ -80,6 +80,14 @@ class CredentialNotLoaded(Exception):
         self.digest = digest
 
 
+class TicketNotRedeemed(Exception):
+    """A single-use ticket stands for the credential: it has to be redeemed for that first."""
+
+    def __init__(self, ticket: bytes) -> None:
+        super().__init__("ticket not redeemed")
+        self.ticket = ticket
+
+
 class Presented(NamedTuple):
     """What a request offers as proof of identity; None where it offers nothing."""
 
@@ -87,6 +95,7 @@ class Presented(NamedTuple):
     api_key_header: bytes | None = None
     api_key_query: bytes | None = None
     client_ip: str = ""
+    ticket: bytes | None = None
 
     @property
     def anything(self) -> bool:
@@ -94,4 +103,5 @@ class Presented(NamedTuple):
             self.authorization is not None
             or self.api_key_header is not None
             or self.api_key_query is not None
+            or self.ticket is not None
         )

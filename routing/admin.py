@@ -102,7 +102,7 @@ class RouteAdmin(ConfigurationAdmin):
     list_select_related = ["service", "asset"]
     search_fields = ["name", "path", "description", "service__name", "asset__name"]
     autocomplete_fields = ["service", "asset", "required_roles"]
-    text_lists = ("hosts",)
+    text_lists = ("hosts", "websocket_allowed_origins")
     choice_lists = {"methods": METHODS, "authenticators": AUTHENTICATORS}
     save_as = True
     inlines = [RateLimitInline, HeaderRuleInline]
@@ -117,8 +117,21 @@ class RouteAdmin(ConfigurationAdmin):
             {
                 "fields": [
                     "max_body_bytes",
-                    ("security_headers", "websocket"),
-                    ("allow_encoded_slashes", "compute"),
+                    ("security_headers", "allow_encoded_slashes"),
+                    "compute",
+                ]
+            },
+        ),
+        (
+            "WebSockets",
+            {
+                "fields": [
+                    "websocket",
+                    "websocket_allowed_origins",
+                    ("websocket_max_message_bytes", "websocket_ping_interval"),
+                    ("websocket_messages_per_second", "websocket_bytes_per_second"),
+                    ("websocket_max_age", "websocket_idle_timeout"),
+                    "websocket_max_connections",
                 ]
             },
         ),

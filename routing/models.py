@@ -168,7 +168,53 @@ class Route(ConfigurationModel):
         validators=[validators.validate_rewrite],
         help_text="What replaces the prefix, such as /v2{rest}.",
     )
-    websocket = models.BooleanField(default=False)
+    websocket = models.BooleanField("WebSockets", default=False)
+    websocket_allowed_origins = models.JSONField(
+        "allowed origins",
+        default=list,
+        blank=True,
+        validators=[validators.validate_origins],
+        help_text="Pages that may open one; empty: those of the same host; *: any.",
+    )
+    websocket_max_message_bytes = models.PositiveIntegerField(
+        "largest message",
+        default=1_048_576,
+        validators=[MinValueValidator(1), MaxValueValidator(16_777_216)],
+        help_text="Bytes; a larger one closes the connection with 1009.",
+    )
+    websocket_ping_interval = models.FloatField(
+        "ping interval",
+        default=20.0,
+        validators=[MinValueValidator(0), MaxValueValidator(3600)],
+        help_text="Seconds between pings to the service; two without an answer close. 0: none.",
+    )
+    websocket_messages_per_second = models.PositiveIntegerField(
+        "messages per second",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="From one client's connection. Empty: no limit.",
+    )
+    websocket_bytes_per_second = models.PositiveIntegerField(
+        "bytes per second", null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    websocket_max_age = models.FloatField(
+        "longest life", null=True, blank=True, validators=[MinValueValidator(1)], help_text="Seconds."
+    )
+    websocket_idle_timeout = models.FloatField(
+        "idle timeout",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Seconds without a message either way.",
+    )
+    websocket_max_connections = models.PositiveIntegerField(
+        "connections per principal",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Open at a time, in one worker process.",
+    )
     query_api_key = models.BooleanField("API key in the query", default=False)
     max_body_bytes = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="Empty: GATEWAY_MAX_BODY_BYTES."

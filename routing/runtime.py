@@ -7,9 +7,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from accounts.directory import CredentialRow, Directory, PrincipalRow
-from accounts.identity import Credential, Identity
+from accounts.identity import Credential, Identity, Presented
+from accounts.tickets import TicketBook, TicketsUnavailable
 from routing.access_log import AccessLog
-from routing.pipeline.errors import CredentialsUnavailable
+from routing.pipeline.errors import CredentialInvalid, CredentialsUnavailable
 from routing.pipeline.hygiene import Hygiene, HygieneLimits
 from routing.record import Recorder
 from routing.snapshot import Snapshot
@@ -35,6 +36,7 @@ class Runtime:
     executor: Executor | None = None
     default_identity: Identity | None = None
     snapshot: Snapshot | None = None
+    tickets: TicketBook = field(default_factory=TicketBook)
     hygiene: Hygiene = field(default_factory=Hygiene)
     _lookups: dict[bytes, "asyncio.Future[None]"] = field(default_factory=dict)
 
@@ -75,6 +77,16 @@ class Runtime:
             for principal in principals:
                 self.directory.put_principal(principal)
             self.directory.put_credential(credential)
+
+    async def redeem_ticket(self, ticket: bytes, client_ip: str) -> Presented:
+        """What the ticket was issued for. Raises CredentialInvalid, or CredentialsUnavailable without Redis."""
+        try:
+            authorization_and_key = await self.tickets.redeem(ticket)
+        except TicketsUnavailable as error:
+            raise CredentialsUnavailable("tickets can't be looked up") from error
+        if authorization_and_key is None:
+            raise CredentialInvalid("ticket unknown, spent or expired")
+        return Presented(*authorization_and_key, client_ip=client_ip)
 
     async def sweep_forever(self) -> None:
         """Deadlines, clients that left, the access log: looked at twenty times a second."""

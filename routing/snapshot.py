@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from routing.pipeline.client_address import Network
 from routing.pipeline.headers import HOP_BY_HOP, SECURITY_HEADERS
 from routing.pipeline.matching import RouteIndex
+from routing.relay.options import WebSocketOptions, compile_options
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
 
@@ -66,6 +67,7 @@ class CompiledRoute:
     replacement: bytes
     replacement_takes_rest: bool
     websocket: bool
+    websocket_options: WebSocketOptions
     query_api_key: bool
     max_body_bytes: int
     allow_encoded_slashes: bool
@@ -225,6 +227,7 @@ def _compile_route(
         replacement=rewrite.removesuffix("{rest}").encode("ascii"),
         replacement_takes_rest=rewrite.endswith("{rest}"),
         websocket=row["websocket"],
+        websocket_options=compile_options(row),
         query_api_key=row["query_api_key"],
         max_body_bytes=defaults.max_body_bytes if row["max_body_bytes"] is None else row["max_body_bytes"],
         allow_encoded_slashes=row["allow_encoded_slashes"],
@@ -294,6 +297,7 @@ def _broken_route(row: Mapping[str, Any], problem: str) -> CompiledRoute:
         replacement=b"",
         replacement_takes_rest=True,
         websocket=False,
+        websocket_options=WebSocketOptions(),
         query_api_key=False,
         max_body_bytes=0,
         allow_encoded_slashes=False,

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from django.conf import settings
 
 from accounts.directory import Directory
+from accounts.tickets import ticket_book
 from auditlog import recorder as audit
 from routing import configuration_source
 from routing.access_log import AccessLog
@@ -86,5 +87,6 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None) -> Runtime:
         access_log=access_log,
         find_credential=configuration_source.find_credential,
         executor=lookup_threads,
+        tickets=ticket_book(),
         default_identity=development_identity() if settings.GATEWAY_AUTH_MODE == "dev" else None,
     )

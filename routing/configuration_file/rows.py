@@ -28,6 +28,19 @@ KEY_OF_COLUMN = {
         "breaker_failures": "circuit_breaker.failures",
         "breaker_open_seconds": "circuit_breaker.open_seconds",
     },
+    Route: {
+        f"websocket_{key}": f"websocket_options.{key}"
+        for key in (
+            "allowed_origins",
+            "max_message_bytes",
+            "ping_interval",
+            "messages_per_second",
+            "bytes_per_second",
+            "max_age",
+            "idle_timeout",
+            "max_connections",
+        )
+    },
 }
 
 
@@ -186,6 +199,9 @@ def route_entry(
 ) -> Entries:
     return {
         **{key: getattr(row, key) for key in _ROUTE_COLUMNS},
+        "websocket_options": {
+            key.partition(".")[2]: getattr(row, column) for column, key in KEY_OF_COLUMN[Route].items()
+        },
         "service": service,
         "asset": asset,
         "required_roles": sorted(required_roles),
@@ -198,7 +214,10 @@ def route_entry(
 
 
 def route_columns(entry: Entries) -> Entries:
-    return {key: entry[key] for key in _ROUTE_COLUMNS}
+    columns = {key: entry[key] for key in _ROUTE_COLUMNS}
+    for column, key in KEY_OF_COLUMN[Route].items():
+        columns[column] = entry["websocket_options"][key.partition(".")[2]]
+    return columns
 
 
 def rate_limit_entry(row: RateLimit) -> Entries:

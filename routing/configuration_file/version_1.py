@@ -148,6 +148,16 @@ SERVICE = {
     "circuit_breaker": _nested({"failures": Key(integer(), 5), "open_seconds": Key(number(), 30.0)}),
     "identity": Key(text(), "headers"),
 }
+WEBSOCKET_OPTIONS = {
+    "allowed_origins": Key(Texts(ordered=False), list),
+    "max_message_bytes": Key(integer(), 1_048_576),
+    "ping_interval": Key(number(), 20.0),
+    "messages_per_second": Key(integer(None), None),
+    "bytes_per_second": Key(integer(None), None),
+    "max_age": Key(number(None), None),
+    "idle_timeout": Key(number(None), None),
+    "max_connections": Key(integer(None), None),
+}
 ROUTE = {
     "name": Key(text()),
     "description": Key(text(""), ""),
@@ -164,6 +174,7 @@ ROUTE = {
     "strip_prefix": Key(flag(), False),
     "rewrite": Key(text(None), None),
     "websocket": Key(flag(), False),
+    "websocket_options": _nested(WEBSOCKET_OPTIONS),
     "query_api_key": Key(flag(), False),
     "max_body_bytes": Key(integer(None), None),
     "rate_limits": Key(ListOf(Keyed(ROUTE_RATE), ("per", "window"), "rate limit"), list),

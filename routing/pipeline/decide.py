@@ -8,7 +8,7 @@ from typing import Protocol
 
 from accounts.authenticators import api_key
 from accounts.directory import Directory
-from accounts.identity import CredentialNotLoaded, Identity, InvalidCredential
+from accounts.identity import CredentialNotLoaded, Identity, InvalidCredential, Presented, TicketNotRedeemed
 from routing.pipeline import cors
 from routing.pipeline.authorization import action_of, authorize
 from routing.pipeline.errors import (
@@ -20,9 +20,11 @@ from routing.pipeline.errors import (
     Refusal,
     RouteNotFound,
     RouteUnavailable,
+    WebSocketNotServed,
 )
 from routing.pipeline.exchange import Exchange
 from routing.pipeline.matching import match_route
+from routing.pipeline.origin import check_origin
 from routing.snapshot import CompiledRoute, Snapshot
 
 
@@ -36,6 +38,9 @@ class World(Protocol):
     async def load_credential(self, digest: bytes) -> None:
         """Bring the credential with this digest into the directory, if the database has it."""
 
+    async def redeem_ticket(self, ticket: bytes, client_ip: str) -> Presented:
+        """What the ticket was issued for. Raises CredentialInvalid unless it is unspent and in time."""
+
 
 AUTHENTICATORS = {api_key.NAME: api_key.authenticate}
 
@@ -47,13 +52,51 @@ async def decide(world: World, exchange: Exchange, now: float) -> CompiledRoute:
     """
     try:
         return _decide_once(world, exchange, now)
+    except TicketNotRedeemed as unspent:
+        exchange.presented = await world.redeem_ticket(unspent.ticket, exchange.client_ip)
+        exchange.by_ticket = True
     except CredentialNotLoaded as missing:
         await world.load_credential(missing.digest)
     # From the start, as the configuration may have changed meanwhile: no decision mixes two revisions.
     try:
         return _decide_once(world, exchange, now)
+    except CredentialNotLoaded as missing:
+        if not exchange.by_ticket:
+            raise CredentialInvalid("unknown key") from None
+        await world.load_credential(missing.digest)
+    try:
+        return _decide_once(world, exchange, now)
     except CredentialNotLoaded:
         raise CredentialInvalid("unknown key") from None
+
+
+async def reconsider(world: World, exchange: Exchange, now: float) -> CompiledRoute:
+    """Return the route that what is under way would be let through by now; it counts against no limit.
+
+    Raises the Refusal that it would meet. `exchange` keeps what it was decided by: a copy is asked with.
+    """
+    try:
+        return _reconsider_once(world, exchange, now)
+    except CredentialNotLoaded as missing:
+        await world.load_credential(missing.digest)
+    try:
+        return _reconsider_once(world, exchange, now)
+    except CredentialNotLoaded:
+        raise CredentialInvalid("unknown key") from None
+
+
+def _reconsider_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
+    snapshot = world.snapshot
+    if snapshot is None:
+        raise NotReady("no snapshot")
+    asked = Exchange(exchange.method, exchange.path, exchange.query)
+    asked.host, asked.presented = exchange.host, exchange.presented
+    asked.client_ip, asked.websocket = exchange.client_ip, exchange.websocket
+    asked.encoded_slash = exchange.encoded_slash
+    route = recognise(snapshot, asked)
+    if route.access != "public":
+        authorize(asked, route, authenticate(world, asked, route, now), now)
+    return route
 
 
 def _decide_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
@@ -100,6 +143,10 @@ def recognise(snapshot: Snapshot, exchange: Exchange) -> CompiledRoute:
     if snapshot.cors_origins and exchange.origin is not None:
         exchange.cors_origin = cors.allowed_origin(exchange, snapshot.cors_origins, route.access == "public")
         exchange.preflight = asked is not None and exchange.cors_origin is not None
+    if exchange.websocket:
+        if not route.websocket:
+            raise WebSocketNotServed(f"route {route.name} has websocket off")
+        check_origin(exchange, route)
     if exchange.encoded_slash and not route.allow_encoded_slashes:
         raise BadTarget("encoded slash on a route that doesn't allow it")
     return route
@@ -114,6 +161,13 @@ def authenticate(world: World, exchange: Exchange, route: CompiledRoute, now: fl
     if presented.api_key_query is not None and not route.query_api_key:
         presented = presented._replace(api_key_query=None)
         exchange.note("authenticate", "skip", "this route takes no key in the query")
+    if presented.ticket is not None:
+        # Only where nothing else can be sent: a ticket in the address of a page would be spent by a visit.
+        if exchange.websocket and presented == Presented(
+            client_ip=presented.client_ip, ticket=presented.ticket
+        ):
+            raise TicketNotRedeemed(presented.ticket)
+        exchange.note("authenticate", "skip", "a ticket counts for a WebSocket alone, by itself")
     for name in route.authenticators:
         method = AUTHENTICATORS.get(name)
         if method is None:

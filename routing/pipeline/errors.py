@@ -3,14 +3,16 @@
 GatewayError
 ├── Refusal                     decided before an upstream was chosen
 │   ├── BadRequest          400 bad_request, bad_target, bad_host, bad_header, duplicate_header …
-│   ├── RouteNotFound       404 route_not_found
+│   ├── RouteNotFound       404 route_not_found | websocket_not_served
 │   ├── MethodNotAllowed    405 method_not_allowed
 │   ├── Unauthenticated     401 credential_missing | credential_invalid
-│   ├── Forbidden           403 grant_missing | role_missing | scope_missing
+│   ├── Forbidden           403 grant_missing | role_missing | scope_missing | origin_not_allowed
 │   ├── ClientTimeout       408 client_timeout
 │   ├── BodyTooLarge        413 body_too_large
+│   ├── TooManyConnections  429 too_many_connections
 │   ├── HeadersTooLarge     431 headers_too_large
 │   └── Unavailable         503 not_ready | route_unavailable | credentials_unavailable | audit_unavailable
+│                               | draining
 ├── UpstreamFailure             nothing of a response was passed on
 │   ├── UpstreamUnreachable 502 upstream_unreachable
 │   ├── UpstreamInvalid     502 upstream_invalid_response
@@ -76,6 +78,10 @@ class RouteNotFound(Refusal):
     status, code, message = 404, "route_not_found", "No route leads there."
 
 
+class WebSocketNotServed(RouteNotFound):
+    code, message = "websocket_not_served", "This route serves no WebSockets."
+
+
 class MethodNotAllowed(Refusal):
     status, code, message = 405, "method_not_allowed", "This method is not served here."
 
@@ -125,12 +131,24 @@ class ScopeMissing(Forbidden):
     code, message = "scope_missing", "This credential's scopes don't cover this."
 
 
+class OriginNotAllowed(Forbidden):
+    code, message = "origin_not_allowed", "Pages of this origin may not open WebSockets here."
+
+
 class ClientTimeout(Refusal):
     status, code, message = 408, "client_timeout", "The body stopped coming."
 
 
 class BodyTooLarge(Refusal):
     status, code, message = 413, "body_too_large", "The body is larger than this route accepts."
+
+
+class TooManyConnections(Refusal):
+    status, code, message = 429, "too_many_connections", "This principal has too many connections open here."
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"retry-after", b"1")]
 
 
 class HeadersTooLarge(Refusal):
@@ -155,6 +173,10 @@ class RouteUnavailable(Unavailable):
 
 class CredentialsUnavailable(Unavailable):
     code, message = "credentials_unavailable", "Credentials can't be looked up now."
+
+
+class Draining(Unavailable):
+    code, message = "draining", "The gateway is about to stop; connect again."
 
 
 class UpstreamFailure(GatewayError):

@@ -27,6 +27,7 @@ class Exchange:
     chunked: bool = False
     encoded_slash: bool = False
     websocket: bool = False
+    by_ticket: bool = False
     origin: bytes | None = None
     user_agent: bytes = b""
     request_id: str = ""

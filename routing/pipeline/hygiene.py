@@ -85,7 +85,7 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
         raise RouteNotFound("OPTIONS *")
     exchange.path, exchange.encoded_slash = canonical_path(raw_path)
     query = scope.get("query_string", b"")
-    exchange.query, api_key_query, _ticket = canonical_query(query) if query else (b"", None, None)
+    exchange.query, api_key_query, ticket = canonical_query(query) if query else (b"", None, None)
     _set_host(exchange, seen.host)
     _set_framing(exchange, seen)
     if exchange.trace is not None:
@@ -93,7 +93,9 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
             "hygiene", "pass", "canonical target %s%s", exchange.path.decode(), _shown(exchange.query)
         )
         exchange.note("address", "pass", "the client is %s", exchange.client_ip)
-    exchange.presented = Presented(seen.authorization, seen.api_key, api_key_query, exchange.client_ip)
+    exchange.presented = Presented(
+        seen.authorization, seen.api_key, api_key_query, exchange.client_ip, ticket
+    )
 
 
 def _shown(query: bytes) -> str:
