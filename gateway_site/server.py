@@ -3,17 +3,24 @@
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.checks import ERROR, CheckMessage, run_checks
 
+from gateway_site.lifeline import end_with_parent
+
 logger = logging.getLogger("gatehouse.server")
 
 ROLES = ("all", "data", "control")
 HEADER_READ_TIMEOUT_MS = 30_000
+# A gateway that was just killed may hold its port for a moment.
+PORT_RELEASE_SECONDS = 2.0
 # Connections that one worker serves at a time.
 CONNECTIONS = 16_384
 
@@ -33,6 +40,30 @@ def parse_bind(text: str) -> Bind:
     if not colon or not port.isdigit() or not 0 < int(port) < 65536:
         raise StartRefused(f"--bind {text!r} is not HOST:PORT, such as 127.0.0.1:8000")
     return Bind(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - asked for by ":PORT"
+
+
+def check_address(bind: Bind) -> None:
+    """Raises StartRefused when somebody listens there.
+
+    granian binds with SO_REUSEPORT: two gateways on one port would both start, and share the requests.
+    """
+    deadline = time.monotonic() + PORT_RELEASE_SECONDS
+    while (problem := _listen_problem(bind)) is not None:
+        if time.monotonic() > deadline:
+            raise StartRefused(f"can't listen on {bind.host}:{bind.port}: {problem}")
+        time.sleep(0.1)
+
+
+def _listen_problem(bind: Bind) -> str | None:
+    try:
+        family, kind, *_, address = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def check_start(workers: int, role: str) -> None:
@@ -84,20 +115,29 @@ def serve(bind: Bind, workers: int, role: str) -> None:
     )
     logger.info("Gatehouse %s serves on %s:%s", settings.VERSION, bind.host, bind.port)
     try:
-        server.serve()
+        server.serve(target_loader=partial(load_application, os.getpid()))
     finally:
         _stop_shipper(shipper)
+
+
+def load_application(parent_pid: int, target: str) -> Any:
+    """What each worker runs first: it must not outlive the process that leads it."""
+    end_with_parent(parent_pid, signal.SIGKILL)
+    from gateway_site.asgi import application
+
+    return application
 
 
 def _start_shipper() -> "subprocess.Popen[bytes] | None":
     """One process beside the workers carries audit records from the spool to their sinks."""
     return subprocess.Popen(
         [sys.executable, str(settings.BASE_DIR / "manage.py"), "audit", "ship"],
-        preexec_fn=_become_background,
+        preexec_fn=partial(_become_background, os.getpid()),
     )
 
 
-def _become_background() -> None:
+def _become_background(parent_pid: int) -> None:
+    end_with_parent(parent_pid, signal.SIGTERM)
     # Whatever it does, requests come first.
     os.nice(10)
     # Ctrl-C reaches the whole process group; the shipper ends when this process tells it to.

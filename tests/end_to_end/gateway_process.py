@@ -20,6 +20,7 @@ from tests.services.ports import free_port
 from tests.services.server_process import ServerProcess
 
 START_SECONDS = 60.0
+COMMAND_SECONDS = 60.0
 
 
 def clean_environment(data_dir: Path, overrides: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -158,16 +159,23 @@ class GatewayProcess:
 
     def command(self, *arguments: str, may_fail: bool = False) -> "subprocess.CompletedProcess[str]":
         """Run `manage.py …` in the gateway's environment, in a process of its own."""
-        done = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "manage.py", *arguments],
             env=self.environment,
             cwd=PROJECT_DIR,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            start_new_session=True,
         )
-        assert may_fail or done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stderr}"
-        return done
+        try:
+            output, errors = process.communicate(timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, errors = process.communicate()
+            raise AssertionError(f"{arguments} didn't end:\n{output}\n{errors}") from None
+        assert may_fail or process.returncode == 0, f"{arguments} ended with {process.returncode}:\n{errors}"
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
     def issue_key(self, principal: str, name: str = "test", **fields: Any) -> str:
         """Issue an API key (fields of ApiKey in `fields`) and return its secret once the gateway knows it."""

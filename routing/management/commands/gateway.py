@@ -33,6 +33,7 @@ class Command(BaseCommand):
         try:
             bind = server.parse_bind(options["bind"])
             server.check_start(options["workers"], options["role"])
+            server.check_address(bind)
         except server.StartRefused as refused:
             raise CommandError(str(refused)) from refused
         server.serve(bind, options["workers"], options["role"])
