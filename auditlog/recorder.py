@@ -196,8 +196,11 @@ class Recorder:
             self._sync()
 
     def _prepare_spare(self) -> None:
+        """Have the next segment ready: always in a busy process, else when half of this one is full."""
         segment = self._segment
-        if segment is None or self._spare is not None or segment.offset * 2 < segment.size_bytes:
+        if segment is None or self._spare is not None:
+            return
+        if self._number < 2 and segment.offset * 2 < segment.size_bytes:
             return
         try:
             spare = self._allocate()

@@ -29,10 +29,14 @@ COLUMNS = (
 LIMIT = 255
 
 
+_TEXTS_BEFORE_STATUS = ("request_id", "principal", "route", "method")
+_TEXTS_AFTER_STATUS = ("decision", "client_ip")
+
+
 def columns_of(frame: Frame) -> list[Any]:
     """Values in the order of COLUMNS: text for ids and time, bytes for the hash.
 
-    Raises ValueError when the body is no record.
+    Raises ValueError, KeyError, TypeError or AttributeError when the body is no record.
     """
     record = orjson.loads(frame.body)
     get = record.get
@@ -40,27 +44,24 @@ def columns_of(frame: Frame) -> list[Any]:
     return [
         record["event_id"],
         record["time"],
-        _text(record, "event"),
-        _text(record, "node"),
+        record["event"],
+        record["node"],
         record["chain"],
         record["sequence"],
-        _text(record, "request_id"),
-        _text(record, "principal"),
-        _text(record, "route"),
-        _text(record, "method"),
-        str(get("path") or ""),
+        *[
+            value if type(value := get(name)) is str and len(value) <= LIMIT else _text(value)
+            for name in _TEXTS_BEFORE_STATUS
+        ],
+        get("path") or "",
         status if type(status) is int and -(2**31) <= status < 2**31 else None,
-        _text(record, "decision"),
-        _text(record, "client_ip"),
+        *[
+            value if type(value := get(name)) is str and len(value) <= LIMIT else _text(value)
+            for name in _TEXTS_AFTER_STATUS
+        ],
         frame.body.decode(),
         frame.digest,
     ]
 
 
-def _text(record: dict[str, Any], name: str) -> str:
-    value = record.get(name)
-    if value is None:
-        return ""
-    if type(value) is not str:
-        value = str(value)
-    return value if len(value) <= LIMIT else value[:LIMIT]
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)[:LIMIT]

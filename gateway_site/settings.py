@@ -76,6 +76,17 @@ GATEWAY_AUDIT_REQUIRED = env.bool("GATEWAY_AUDIT_REQUIRED", default=False)
 # Where records go, any number of: database, clickhouse, kafka, redis_stream, file, stdout, webhook, syslog.
 GATEWAY_AUDIT_SINKS = env.list("GATEWAY_AUDIT_SINKS", default=["database"])
 GATEWAY_AUDIT_RETENTION_DAYS = env.int("GATEWAY_AUDIT_RETENTION_DAYS", default=365)  # 0: for ever
+GATEWAY_AUDIT_FILE = env.str("GATEWAY_AUDIT_FILE", default=str(GATEWAY_DATA_DIR / "audit.jsonl"))
+GATEWAY_AUDIT_FILE_BYTES = env.int("GATEWAY_AUDIT_FILE_BYTES", default=256 << 20)  # rotated then; 0: never
+GATEWAY_AUDIT_FILES_KEPT = env.int("GATEWAY_AUDIT_FILES_KEPT", default=10)
+GATEWAY_AUDIT_STREAM = env.str("GATEWAY_AUDIT_STREAM", default="gatehouse:audit")
+GATEWAY_AUDIT_STREAM_LENGTH = env.int("GATEWAY_AUDIT_STREAM_LENGTH", default=1_000_000)
+GATEWAY_AUDIT_WEBHOOK_URL = env.str("GATEWAY_AUDIT_WEBHOOK_URL", default="")
+GATEWAY_AUDIT_WEBHOOK_SECRET = env.str("GATEWAY_AUDIT_WEBHOOK_SECRET", default="")
+GATEWAY_AUDIT_SYSLOG_URL = env.str("GATEWAY_AUDIT_SYSLOG_URL", default="")  # tcp|tls|udp://HOST[:PORT]
+GATEWAY_CLICKHOUSE_URL = env.str("GATEWAY_CLICKHOUSE_URL", default="")  # clickhouse://USER:PASSWORD@HOST/DB
+GATEWAY_KAFKA_BOOTSTRAP = env.str("GATEWAY_KAFKA_BOOTSTRAP", default="")  # HOST:PORT, comma-separated
+GATEWAY_AUDIT_KAFKA_TOPIC = env.str("GATEWAY_AUDIT_KAFKA_TOPIC", default="gatehouse.audit")
 # With a broker a Celery worker delivers; without one the shipper does so itself.
 GATEWAY_CELERY_BROKER_URL = env.str("GATEWAY_CELERY_BROKER_URL", default="")
 # What of a record is personal: keep | hash (keyed) | truncate | drop.
@@ -112,6 +123,7 @@ INSTALLED_APPS = [
     "accounts",
     "routing",
     "auditlog",
+    "gateway_site",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -176,8 +188,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-DATETIME_FORMAT = "Y-m-d H:i"
-DATE_FORMAT = "Y-m-d"
+FORMAT_MODULE_PATH = ["gateway_site.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT = GATEWAY_DATA_DIR / "static"
 STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns at every start without it

@@ -17,7 +17,7 @@ from django.db import (
 )
 
 from auditlog.models import AuditRecord
-from auditlog.partitions import ensure_partition, is_partitioned, month_of
+from auditlog.partitions import ensure_partition, is_partitioned, month_after, month_of
 from auditlog.rows import COLUMNS, columns_of
 from auditlog.sinks.sink import Frame, SinkRejected, SinkUnavailable
 
@@ -38,7 +38,6 @@ class DatabaseSink:
     def deliver(self, frames: Sequence[Frame]) -> None:
         rows, refused = _parse(frames)
         try:
-            connection.close_if_unusable_or_obsolete()
             self._store(rows, refused)
         except (DataError, IntegrityError) as error:
             self._months.clear()
@@ -54,15 +53,21 @@ class DatabaseSink:
     def close(self) -> None:
         connection.close()
 
+    def _ensure_months(self, oldest: str, newest: str) -> None:
+        month, last = _month(oldest), _month(newest)
+        while month <= last:
+            if month not in self._months:
+                ensure_partition(month)
+                self._months.add(month)
+            month = month_after(month)
+
     def _store(self, rows: list[list[Any]], refused: dict[int, str]) -> None:
         if not rows:
             return
         if not is_partitioned():
             _insert(rows)
             return
-        for month in {_month(row) for row in rows} - self._months:
-            ensure_partition(month)
-            self._months.add(month)
+        self._ensure_months(min(row[0] for row in rows), max(row[0] for row in rows))
         data = _copy_text(rows)
         try:
             with transaction.atomic(), connection.cursor() as cursor:
@@ -70,6 +75,11 @@ class DatabaseSink:
         except IntegrityError:
             # Some have come before: sort them out in a table of our own.
             _copy_what_is_missing(data)
+
+
+def _month(event_id: str) -> datetime:
+    # The first 48 bits of the event id are its milliseconds, and they decide the partition.
+    return month_of(datetime.fromtimestamp(int(event_id.replace("-", "")[:12], 16) / 1000, UTC))
 
 
 def open_sink() -> DatabaseSink:
@@ -84,11 +94,6 @@ def _parse(frames: Sequence[Frame]) -> tuple[list[list[Any]], dict[int, str]]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             refused[index] = f"no record: {error}"
     return rows, refused
-
-
-def _month(row: list[Any]) -> datetime:
-    # The first 48 bits of the event id are its milliseconds, and they decide the partition.
-    return month_of(datetime.fromtimestamp(int(row[0].replace("-", "")[:12], 16) / 1000, UTC))
 
 
 def _insert(rows: list[list[Any]]) -> None:
@@ -106,10 +111,11 @@ def _copy_text(rows: list[list[Any]]) -> str:
     """COPY's text format. No value holds a tab or a line end, so only backslashes are doubled."""
     lines = []
     for row in rows:
-        status = _NULL if row[11] is None else str(row[11])
-        line = "\t".join((*row[:5], str(row[5]), *row[6:11], status, *row[12:15], "\\x" + row[15].hex()))
-        lines.append(line.replace("\\", "\\\\") if "\\" in line else line)
-    return "\n".join(lines) + "\n"
+        row[5] = str(row[5])
+        row[11] = _NULL if row[11] is None else str(row[11])
+        row[15] = "\\x" + row[15].hex()
+        lines.append("\t".join(row))
+    return "\n".join(lines).replace("\\", "\\\\") + "\n"
 
 
 def _copy(cursor: Any, table: str, data: str) -> None:
