@@ -8,7 +8,6 @@ class RoutingConfig(AppConfig):
     verbose_name = "Routing"
 
     def ready(self) -> None:
-        import gateway_site.checks  # noqa: F401 - registers the system checks
         from accounts.revisions import watch
         from routing.models import GatewaySettings, HeaderRule, RateLimit, Route, Service, Target
         from routing.revision_channel import connect_announcements

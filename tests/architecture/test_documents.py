@@ -46,7 +46,7 @@ def test_documents_name_only_variables_that_exist() -> None:
 
 
 def test_code_reads_no_variable_past_the_settings() -> None:
-    direct = re.compile(r"""environ(?:\.get\(|\[)\s*"(GATEWAY_[A-Z_]+)\"""")
+    direct = re.compile(r"""environ(?:\.get\(|\[)\s*"(GATEWAY_[A-Z_]+)"(?!\] =)""")
     found = {str(path): direct.findall(text(path)) for path in modules(*GATEWAY_PACKAGES)}
     assert {path: names for path, names in found.items() if names} == {}
 

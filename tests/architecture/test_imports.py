@@ -6,8 +6,7 @@ import pytest
 
 from tests.architecture.sources import GATEWAY_PACKAGES, imports_of, modules
 
-# What each package may not import. gateway_site puts the packages together, so it may import them all;
-# a management command may reach up to it, as the process that it starts is gateway_site's.
+# What each package may not import. gateway_site puts the packages together, so it may import them all.
 FORBIDDEN = {
     "accounts": ("routing", "auditlog", "gateway_site"),
     "auditlog": ("routing", "accounts", "gateway_site"),
@@ -22,14 +21,9 @@ def test_package_imports_nothing_above_or_beside_it(package: str) -> None:
     wrong = {
         str(path): sorted(found)
         for path in modules(package)
-        if (found := imports_of(path, *_forbidden(package, path)))
+        if (found := imports_of(path, *FORBIDDEN[package]))
     }
     assert wrong == {}
-
-
-def _forbidden(package: str, path: Path) -> tuple[str, ...]:
-    is_command = path.is_relative_to(Path(package) / "management" / "commands")
-    return tuple(name for name in FORBIDDEN[package] if not (is_command and name == "gateway_site"))
 
 
 def test_decision_core_imports_no_framework_and_no_orm() -> None:
