@@ -97,7 +97,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def await_client(self) -> None:
         """The client is slow to send its body: that is not held against the upstream."""
-        self.deadline = 0.0
+        if self._response is None:
+            self.deadline = 0.0
 
     def expect_response_within(self, seconds: float) -> None:
         """The body has been sent: from here on the response is due."""
@@ -143,10 +144,11 @@ class UpstreamConnection(asyncio.Protocol):
             data = self.take()
             if data:
                 return data
-            if self._failure is not None:
-                raise self._failure
+            # First: a body that came whole stays whole, whatever broke off after it.
             if self.complete:
                 return b""
+            if self._failure is not None:
+                raise self._failure
             if self._reading_paused and not self._closed:
                 self._reading_paused = False
                 self._transport.resume_reading()
@@ -177,6 +179,8 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; whatever is unsent is thrown away."""
         self._closed = True
+        # A body that would end with the connection was cut by us, not ended by the upstream.
+        self._until_close = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -290,6 +294,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._headers = []
             if status == 101:
                 raise UpstreamInvalid("101 that was not asked for")
+            if status < 100:
+                raise UpstreamInvalid(f"status {status:03d}")
             return
         if len(self._headers) > MAXIMUM_HEADER_COUNT:
             raise UpstreamInvalid("too many response headers")

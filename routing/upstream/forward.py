@@ -6,6 +6,7 @@ Whatever ends badly closes the upstream socket; only a clean exchange goes back 
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
@@ -26,6 +27,8 @@ from routing.upstream.connection import Response, UpstreamConnection
 from routing.upstream.pool import ConnectionPool, Pools
 from routing.upstream.request_head import request_head
 from routing.upstream.response_head import response_head
+
+logger = logging.getLogger("gatehouse.forward")
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -79,6 +82,7 @@ class Passage:
     _watch: "asyncio.Task[None] | None" = None
     _task: "asyncio.Task[Any] | None" = None
     _client_left = False
+    _body_is_read = False
     _sending_since = 0.0
 
     def __init__(
@@ -104,6 +108,7 @@ class Passage:
         body, more = b"", False
         if exchange.has_body:
             body, more = await self._first_of_body()
+        self._body_is_read = not more
         started = monotonic()
         response = await self._response(body, more)
         exchange.upstream_seconds = monotonic() - started
@@ -222,6 +227,10 @@ class Passage:
             await self._pump_parts(connection)
         except GatewayError as failure:
             connection.fail(failure)
+        except Exception as error:
+            # A task's outermost edge: a fault that nobody saw would leave the request waiting for ever.
+            logger.exception("body can't be carried", extra={"request_id": self._exchange.request_id})
+            connection.fail(GatewayError(type(error).__name__))
 
     async def _pump_parts(self, connection: UpstreamConnection) -> None:
         exchange = self._exchange
@@ -235,6 +244,7 @@ class Passage:
             if part:
                 self._count(len(part))
                 connection.write(_framed(part, exchange.chunked))
+        self._body_is_read = True
         if exchange.chunked:
             connection.write(b"0\r\n\r\n")
         connection.expect_response_within(self._route.service.response_timeout)
@@ -268,8 +278,8 @@ class Passage:
     # --- looking after -------------------------------------------------------------------
     def look_after(self, now: float) -> None:
         """Start to watch for the client leaving; end a client that has stopped reading."""
-        body_is_read = self._pump is None or self._pump.done()
-        if self._watch is None and body_is_read and now - self._started > WATCH_AFTER_SECONDS:
+        # Not while the body is still to come: the watch would take parts of it.
+        if self._watch is None and self._body_is_read and now - self._started > WATCH_AFTER_SECONDS:
             self._watch = asyncio.ensure_future(self._watch_client())
         stalled = self._sending_since and now - self._sending_since > self._route.service.idle_timeout
         if stalled and self._task is not None:

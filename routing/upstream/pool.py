@@ -30,7 +30,8 @@ class ConnectionPool:
         self._idle: list[UpstreamConnection] = []
         self._busy: set[UpstreamConnection] = set()
         self._opening = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        # Who waits is handed the connection that was used last, or None: leave to open one.
+        self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
 
     def take_idle(self, repeatable: bool) -> UpstreamConnection | None:
         """The connection used last, if it is usable; None when a new one has to be opened."""
@@ -48,15 +49,15 @@ class ConnectionPool:
         return None
 
     async def open(self, timeout_seconds: float) -> UpstreamConnection:
-        """Connect. Raises UpstreamUnreachable, UpstreamTimeout, or UpstreamBusy at the limit."""
+        """Connect, or wait for a connection that another request gives back.
+
+        Raises UpstreamUnreachable, UpstreamTimeout, or UpstreamBusy at the limit.
+        """
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._wait_for_room()
-                self._opening += 1
-                try:
-                    connection = await self._connect()
-                finally:
-                    self._opening -= 1
+                connection = await self._room()
+                if connection is None:
+                    connection = await self._connect_in_room()
         except TimeoutError as error:
             if len(self._busy) >= self._limit:
                 raise UpstreamBusy(
@@ -65,34 +66,65 @@ class ConnectionPool:
             raise UpstreamTimeout(
                 f"no connection to {self.address.host}:{self.address.port} in time"
             ) from error
-        self._busy.add(connection)
         return connection
 
-    async def _wait_for_room(self) -> None:
-        while len(self._busy) + self._opening >= self._limit:
-            if len(self._waiting) >= WAITING_LIMIT:
-                raise UpstreamBusy(f"too many requests wait for {self.address.host}")
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            try:
-                await waiter
-            finally:
-                if not waiter.done() or waiter.cancelled():
-                    self._forget(waiter)
-
-    def _forget(self, waiter: "asyncio.Future[None]") -> None:
+    async def _room(self) -> UpstreamConnection | None:
+        """Count one more as being opened, or return a connection that was handed over in its stead."""
+        if len(self._busy) + self._opening < self._limit and not self._waiting:
+            self._opening += 1
+            return None
+        if len(self._waiting) >= WAITING_LIMIT:
+            raise UpstreamBusy(f"too many requests wait for {self.address.host}")
+        waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         try:
-            self._waiting.remove(waiter)
-        except ValueError:
-            # It had been woken: pass the turn on.
-            self._wake_one()
+            connection = await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                # Its turn had come in the same moment: the next one's now.
+                self._give_back(waiter.result())
+            elif waiter in self._waiting:
+                self._waiting.remove(waiter)
+            raise
+        if connection is not None and connection.closed:
+            self._busy.discard(connection)
+            self._opening += 1
+            return None
+        return connection
 
-    def _wake_one(self) -> None:
+    def _give_back(self, turn: UpstreamConnection | None) -> None:
+        if turn is not None:
+            self.release(turn)
+            return
+        self._opening -= 1
+        self._admit_one()
+
+    def _admit_one(self) -> None:
+        """Let the first who waits open a connection, now that there is room for one."""
+        waiter = self._first_waiting()
+        if waiter is not None:
+            self._opening += 1
+            waiter.set_result(None)
+
+    def _first_waiting(self) -> "asyncio.Future[UpstreamConnection | None] | None":
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_result(None)
-                return
+                return waiter
+        return None
+
+    async def _connect_in_room(self) -> UpstreamConnection:
+        if self._idle and len(self._busy) + self._opening + len(self._idle) > self._limit:
+            # Idle ones count too: the oldest makes place.
+            self._idle.pop(0).abort()
+        try:
+            connection = await self._connect()
+        except BaseException:
+            self._give_back(None)
+            raise
+        self._opening -= 1
+        self._busy.add(connection)
+        return connection
 
     async def _connect(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
@@ -116,15 +148,21 @@ class ConnectionPool:
 
     def release(self, connection: UpstreamConnection, keep: bool = True) -> None:
         """Give a connection back; it is kept only if its exchange ended cleanly."""
-        self._busy.discard(connection)
         if keep and connection.reusable:
             connection.idle_since = monotonic()
             connection.deadline = 0.0
+            waiter = self._first_waiting() if self._waiting else None
+            if waiter is not None:
+                # From hand to hand: nobody who comes later can take it first.
+                waiter.set_result(connection)
+                return
+            self._busy.discard(connection)
             self._idle.append(connection)
-        else:
-            connection.abort()
+            return
+        self._busy.discard(connection)
+        connection.abort()
         if self._waiting:
-            self._wake_one()
+            self._admit_one()
 
     def sweep(self, now: float) -> None:
         """End what is late, close what is idle too long. Called several times a second."""
