@@ -261,6 +261,7 @@ def _may_touch(request: HttpRequest, principal: Principal | None) -> bool:
 class RoleAdmin(ConfigurationAdmin):
     list_display = ["name", "description", "permission_text", "rate", "principal_count"]
     search_fields = ["name", "description"]
+    ordering = ["name"]
     text_lists = ("permissions",)
     fieldsets = [
         (None, {"fields": ["name", "description", "permissions"]}),
@@ -295,6 +296,7 @@ class AssetAdmin(ConfigurationAdmin):
     list_display = ["name", "description", "sensitivity_label", "grant_count"]
     list_filter = ["sensitivity"]
     search_fields = ["name", "description"]
+    ordering = ["name"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Asset]:
         return super().get_queryset(request).annotate(grant_total=Count("grants"))

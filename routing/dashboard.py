@@ -24,7 +24,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return {
         **context,
         "title": "Dashboard",
-        "cards": _cards(),
+        "cards": [card for card in _cards() if request.user.has_perm(card["permission"])],
         "access": _routes_by_access(),
         "revision": current_revision(),
         "workers": list(_workers()),
@@ -57,7 +57,13 @@ def _cards() -> list[dict[str, Any]]:
 
 
 def _card(title: str, page: str, figure: int, note: str) -> dict[str, Any]:
-    return {"title": title, "figure": figure, "note": note, "url": reverse(f"admin:{page}_changelist")}
+    return {
+        "title": title,
+        "figure": figure,
+        "note": note,
+        "url": reverse(f"admin:{page}_changelist"),
+        "permission": page.replace("_", ".view_"),
+    }
 
 
 def _routes_by_access() -> list[dict[str, Any]]:

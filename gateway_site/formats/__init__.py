@@ -1,0 +1,1 @@
+"""How dates are written; a package a language, as Django wants it."""
