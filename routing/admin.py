@@ -48,6 +48,7 @@ class ServiceAdmin(ConfigurationAdmin):
     list_display = ["name", "target_urls", "route_count", "load_balancing", "identity", "description"]
     list_filter = ["load_balancing", "identity"]
     search_fields = ["name", "description", "targets__url"]
+    ordering = ["name"]
     inlines = [TargetInline]
     fieldsets = [
         (None, {"fields": ["name", "description"]}),
