@@ -1,6 +1,7 @@
-"""Django application `gateway_site`: the project's own checks and commands."""
+"""Django application `gateway_site`: the project's own checks and commands, and the wiring of the rooms."""
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class GatewaySiteConfig(AppConfig):
@@ -9,3 +10,9 @@ class GatewaySiteConfig(AppConfig):
 
     def ready(self) -> None:
         import gateway_site.checks  # noqa: F401 - registers the system checks
+        from gateway_site import audit_events
+
+        audit_events.connect()
+        if settings.GATEWAY_CELERY_BROKER_URL:
+            # Makes it the current application, which shared tasks belong to.
+            from gateway_site import celery  # noqa: F401

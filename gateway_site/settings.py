@@ -89,6 +89,8 @@ GATEWAY_KAFKA_BOOTSTRAP = env.str("GATEWAY_KAFKA_BOOTSTRAP", default="")  # HOST
 GATEWAY_AUDIT_KAFKA_TOPIC = env.str("GATEWAY_AUDIT_KAFKA_TOPIC", default="gatehouse.audit")
 # With a broker a Celery worker delivers; without one the shipper does so itself.
 GATEWAY_CELERY_BROKER_URL = env.str("GATEWAY_CELERY_BROKER_URL", default="")
+# A batch that no worker has answered for by then is sent again.
+GATEWAY_AUDIT_TASK_SECONDS = env.int("GATEWAY_AUDIT_TASK_SECONDS", default=30)
 # What of a record is personal: keep | hash (keyed) | truncate | drop.
 GATEWAY_AUDIT_REDACT_EMAIL = env.str("GATEWAY_AUDIT_REDACT_EMAIL", default="hash")
 GATEWAY_AUDIT_REDACT_IP = env.str("GATEWAY_AUDIT_REDACT_IP", default="keep")
