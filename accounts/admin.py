@@ -86,7 +86,6 @@ class GrantInline(ListFields, TabularInline):
     extra = 0
     hide_title = True
     tab = True
-    show_change_link = True
 
     @display(description="state", label=GRANT_COLOURS)
     def state(self, grant: Grant) -> str:

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
@@ -69,19 +70,27 @@ class ApiKeyInline(ListFields, TabularInline):
 
     model = ApiKey
     fk_name = "principal"
-    fields = ["name", "scopes", "allowed_cidrs", "expires_at", "key_state", "public_id"]
-    readonly_fields = ["key_state", "public_id"]
+    fields = ["name", "scopes", "allowed_cidrs", "expires_at", "key_state", "key_page"]
+    readonly_fields = ["key_state", "key_page"]
     text_lists = ("scopes", "allowed_cidrs")
     extra = 0
     can_delete = False
     hide_title = True
-    show_change_link = True
     tab = True
     verbose_name_plural = "API keys"
 
     @display(description="state", label=STATE_COLOURS)
     def key_state(self, key: ApiKey) -> str:
         return key.state if key.pk else ""
+
+    @display(description="rotate, revoke")
+    def key_page(self, key: ApiKey) -> str:
+        if not key.pk:
+            return ""
+        url = reverse("admin:accounts_apikey_change", args=[key.pk])
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, key.public_id
+        )
 
 
 @admin.register(ApiKey)
