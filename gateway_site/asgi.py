@@ -7,6 +7,7 @@ The first segment of the path as it was sent decides, so that no encoding of /ad
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
@@ -17,8 +18,14 @@ from django.core.asgi import get_asgi_application
 django_application: Any = get_asgi_application()
 
 # Django has to be set up before anything that imports models.
+from channels.auth import AuthMiddlewareStack
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
+from django.urls import re_path
 
+from routing.consumers import RelayConsumer
 from routing.startup import DataPlane
 from routing.views import ProxyView
 
@@ -33,6 +40,22 @@ CONTROL_PLANE = frozenset(
 HEALTH = frozenset({b"health", b"healthz"})
 
 
+def control_plane_sockets() -> Any:
+    """The admin's own WebSockets: its session, its hosts, its pages."""
+    try:
+        urlpatterns = import_module("auditlog.consumers").websocket_urlpatterns
+    except ModuleNotFoundError:
+        urlpatterns = []
+    # Last, what leads nowhere: Channels would end the application with a ValueError.
+    inner = URLRouter([*urlpatterns, re_path("", NoSuchSocket.as_asgi())])
+    return AllowedHostsOriginValidator(AuthMiddlewareStack(inner))
+
+
+class NoSuchSocket(AsyncWebsocketConsumer):
+    async def connect(self) -> None:
+        await self.close(4404)
+
+
 class FrontDoor:
     """The ASGI application that every server runs."""
 
@@ -40,6 +63,8 @@ class FrontDoor:
         self._own_prefixes = HEALTH if role == "data" else CONTROL_PLANE
         self._serves_data = role in ("all", "data")
         self._proxy = ProxyView.as_asgi()
+        self._relay = RelayConsumer.as_asgi()
+        self._control_sockets = control_plane_sockets()
         self._data_plane: DataPlane | None = None
         self._starting: asyncio.Lock | None = None
 
@@ -54,8 +79,16 @@ class FrontDoor:
             await self._proxy(scope, receive, send)
         elif kind == "lifespan":
             await self._lifespan(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 4404})
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._is_own(scope) or not self._serves_data:
+            await self._control_sockets(scope, receive, send)
+            return
+        if self._data_plane is None:
+            await self._start()
+        await self._relay(scope, receive, send)
 
     def _is_own(self, scope: Scope) -> bool:
         raw: bytes = scope.get("raw_path") or b""

@@ -39,6 +39,31 @@ class Recorder:
             )
         self._audit(event, _audit_fields(exchange, error, duration_ms))
 
+    def record_connected(self, exchange: Exchange) -> None:
+        """A WebSocket has been accepted."""
+        self._record_socket(exchange, "ws_connected", {})
+
+    def record_disconnected(self, exchange: Exchange, ending: dict[str, Any]) -> None:
+        """A WebSocket has ended; `ending` says how: close_code, close_reason, closed_by, messages."""
+        exchange.recorded = True
+        self._record_socket(exchange, "ws_disconnected", ending)
+
+    def _record_socket(self, exchange: Exchange, event: str, more: dict[str, Any]) -> None:
+        duration_ms = (perf_counter() - exchange.started) * 1000
+        if self._access_log is not None:
+            self._access_log.add(
+                exchange.started_at + duration_ms / 1000,
+                event,
+                exchange.request_id,
+                exchange.method,
+                exchange.path.decode("latin-1"),
+                exchange.status,
+                exchange.client_ip,
+                duration_ms,
+                more,
+            )
+        self._audit(event, _audit_fields(exchange, None, duration_ms) | more)
+
 
 def _event(error: BaseException | None) -> str:
     if error is None:
@@ -93,6 +118,8 @@ def _audit_fields(exchange: Exchange, error: BaseException | None, duration_ms: 
         if identity.credential is not None:
             fields["credential_kind"] = identity.authenticator
             fields["credential"] = identity.credential.public_id
+    if exchange.by_ticket:
+        fields["ticket"] = True
     if exchange.grant_id is not None:
         fields["grant"] = exchange.grant_id
     if exchange.upstream_seconds is not None:
@@ -109,6 +136,8 @@ def _audit_fields(exchange: Exchange, error: BaseException | None, duration_ms: 
 def _add_error(fields: dict[str, Any], error: BaseException) -> None:
     if isinstance(error, Refusal):
         fields["decision"] = error.code
+        # Hygiene, a look-up that failed, a body that outgrew its limit: they decided, too.
+        fields["rule"] = f"refusal:{error.code}"
         fields["reason"] = error.reason
     elif isinstance(error, GatewayError):
         fields["reason"] = f"{error.code}: {error.reason}"

@@ -10,6 +10,7 @@ from accounts.directory import CredentialRow, Directory, PrincipalRow
 from accounts.identity import Credential, Identity, Presented
 from accounts.tickets import TicketBook, TicketsUnavailable
 from routing.access_log import AccessLog
+from routing.live import LiveConnections
 from routing.pipeline.errors import CredentialInvalid, CredentialsUnavailable
 from routing.pipeline.hygiene import Hygiene, HygieneLimits
 from routing.record import Recorder
@@ -37,11 +38,13 @@ class Runtime:
     default_identity: Identity | None = None
     snapshot: Snapshot | None = None
     tickets: TicketBook = field(default_factory=TicketBook)
+    live: LiveConnections = field(default_factory=LiveConnections)
     hygiene: Hygiene = field(default_factory=Hygiene)
     _lookups: dict[bytes, "asyncio.Future[None]"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.hygiene = Hygiene(self.limits)
+        self.forwarder.live = self.live
 
     def serve_snapshot(self, snapshot: Snapshot) -> None:
         """Obey this snapshot from the next request on."""
@@ -94,6 +97,7 @@ class Runtime:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 self.forwarder.sweep()
+                self.live.tick(self)
                 if self.access_log is not None:
                     self.access_log.flush()
             except Exception:

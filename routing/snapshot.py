@@ -4,8 +4,9 @@ A row that can't be compiled spoils its own route (which then answers 503), neve
 """
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -77,6 +78,10 @@ class CompiledRoute:
     response_drop: frozenset[bytes]
     broken: str = ""
 
+    def same_rules(self, other: "CompiledRoute") -> bool:
+        """Whether both say the same; equality itself is identity, as routes are keys on the hot path."""
+        return all(getattr(self, each.name) == getattr(other, each.name) for each in fields(self))
+
     @property
     def depth(self) -> int:
         return len(self.segments)
@@ -136,10 +141,26 @@ def compile_snapshot(rows: Rows, defaults: CompileDefaults = CompileDefaults()) 
         index=RouteIndex(route for route in routes if route.segments or route.pattern == "/"),
         routes=routes,
         services=tuple(services.values()),
-        trusted_proxies=tuple(ip_network(text) for text in rows.settings.get("trusted_proxies", ())),
-        cors_origins=frozenset(rows.settings.get("cors_origins", ())) | frozenset(defaults.cors_origins),
+        trusted_proxies=_compile_networks(rows.settings.get("trusted_proxies"), problems),
+        cors_origins=frozenset(_texts(rows.settings.get("cors_origins"))) | frozenset(defaults.cors_origins),
         problems=tuple(problems),
     )
+
+
+def _compile_networks(texts: Any, problems: list[str]) -> tuple[Network, ...]:
+    """A network that can't be read is not trusted."""
+    networks = []
+    for text in _texts(texts):
+        try:
+            networks.append(ip_network(text))
+        except ValueError as error:
+            problems.append(f"trusted proxies: {error}")
+    return tuple(networks)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """The strings of a list; of anything else, none."""
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list | tuple) else ()
 
 
 def _compile_service(
@@ -168,6 +189,8 @@ def _compile_target(row: Mapping[str, Any]) -> CompiledTarget:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise RowBroken("not an http or https URL with a host")
     port = parts.port or (443 if parts.scheme == "https" else 80)
+    if row.get("weight", 1) < 1:
+        raise RowBroken("a weight below 1")
     return CompiledTarget(
         address=TargetAddress(parts.scheme, parts.hostname, port),
         authority=parts.netloc.encode("ascii"),
@@ -197,6 +220,8 @@ def _compile_route(
         raise RowBroken(f"access {row['access']!r}")
     if row["access"] == "granted" and row["asset_id"] is None:
         raise RowBroken("access granted without an asset")
+    if len(_texts(row["hosts"])) != len(row["hosts"]):
+        raise RowBroken(f"hosts {row['hosts']!r}")
     segments = compile_path(row["path"])
     strips = bool(row["strip_prefix"] or row["rewrite"])
     rewrite = row["rewrite"] or "{rest}"
@@ -279,14 +304,15 @@ def _broken_route(row: Mapping[str, Any], problem: str) -> CompiledRoute:
         segments = compile_path(str(row.get("path")))
     except ValueError:
         segments = (b"\x00unreachable",)
+    priority = row.get("priority")
     return CompiledRoute(
         id=row.get("id", 0),
         name=str(row.get("name", "")),
         pattern=str(row.get("path", "")),
         segments=segments,
-        hosts=tuple(host for host in row.get("hosts") or () if isinstance(host, str)),
-        methods=None,
-        priority=0,
+        hosts=_texts(row.get("hosts")),
+        methods=_compile_methods(_texts(row.get("methods"))),
+        priority=priority if isinstance(priority, int) else sys.maxsize,
         service=_NO_SERVICE,
         access="granted",
         asset="",

@@ -76,16 +76,17 @@ async def reconsider(world: World, exchange: Exchange, now: float) -> CompiledRo
     Raises the Refusal that it would meet. `exchange` keeps what it was decided by: a copy is asked with.
     """
     try:
-        return _reconsider_once(world, exchange, now)
+        return reconsider_in_memory(world, exchange, now)
     except CredentialNotLoaded as missing:
         await world.load_credential(missing.digest)
     try:
-        return _reconsider_once(world, exchange, now)
+        return reconsider_in_memory(world, exchange, now)
     except CredentialNotLoaded:
         raise CredentialInvalid("unknown key") from None
 
 
-def _reconsider_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
+def reconsider_in_memory(world: World, exchange: Exchange, now: float) -> CompiledRoute:
+    """The same without the database. Raises CredentialNotLoaded besides."""
     snapshot = world.snapshot
     if snapshot is None:
         raise NotReady("no snapshot")
@@ -128,11 +129,13 @@ def _decide_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
 def recognise(snapshot: Snapshot, exchange: Exchange) -> CompiledRoute:
     """Find the route. Raises RouteNotFound, MethodNotAllowed, RouteUnavailable or BadTarget."""
     asked = cors.asked_method(exchange) if snapshot.cors_origins else None
-    try:
-        route = match_route(snapshot.index, exchange.host, asked or exchange.method, exchange.path)
-    except RouteNotFound:
-        exchange.note("recognise", "refuse", "no route matches this host and path")
-        raise
+    route = _find_route(snapshot, exchange, asked or exchange.method)
+    if snapshot.cors_origins and exchange.origin is not None:
+        exchange.cors_origin = cors.allowed_origin(exchange, snapshot.cors_origins, route.access == "public")
+        exchange.preflight = asked is not None and exchange.cors_origin is not None
+        if asked is not None and not exchange.preflight:
+            # An OPTIONS request like any other: what it asks leave for must not choose its route.
+            route = _find_route(snapshot, exchange, exchange.method)
     exchange.route = route
     exchange.action = action_of(exchange.method)
     exchange.note(
@@ -140,9 +143,6 @@ def recognise(snapshot: Snapshot, exchange: Exchange) -> CompiledRoute:
     )
     if route.broken:
         raise RouteUnavailable(route.broken)
-    if snapshot.cors_origins and exchange.origin is not None:
-        exchange.cors_origin = cors.allowed_origin(exchange, snapshot.cors_origins, route.access == "public")
-        exchange.preflight = asked is not None and exchange.cors_origin is not None
     if exchange.websocket:
         if not route.websocket:
             raise WebSocketNotServed(f"route {route.name} has websocket off")
@@ -150,6 +150,14 @@ def recognise(snapshot: Snapshot, exchange: Exchange) -> CompiledRoute:
     if exchange.encoded_slash and not route.allow_encoded_slashes:
         raise BadTarget("encoded slash on a route that doesn't allow it")
     return route
+
+
+def _find_route(snapshot: Snapshot, exchange: Exchange, method: str) -> CompiledRoute:
+    try:
+        return match_route(snapshot.index, exchange.host, method, exchange.path)
+    except RouteNotFound:
+        exchange.note("recognise", "refuse", "no route matches this host and path")
+        raise
 
 
 def authenticate(world: World, exchange: Exchange, route: CompiledRoute, now: float) -> Identity:

@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
+from routing.live import LiveConnections, LiveTransfer
 from routing.pipeline.errors import (
     BodyTooLarge,
     ClientLeft,
     ClientTimeout,
     GatewayError,
+    Refusal,
     UpstreamFailure,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -38,6 +40,8 @@ Finish = Callable[[Exchange], None]
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 # A response that is not there by then makes it worth a task to notice that the client leaves.
 WATCH_AFTER_SECONDS = 0.1
+# From this age on a request is asked again and again whether it would still be let through.
+LIVE_AFTER_SECONDS = 1.0
 
 
 class Forwarder:
@@ -47,6 +51,7 @@ class Forwarder:
         self.pools = pools
         self.balancer = Balancer()
         self.under_way: set[Passage] = set()
+        self.live: LiveConnections | None = None
 
     async def forward(
         self, exchange: Exchange, route: CompiledRoute, receive: Receive, send: Send, finish: Finish
@@ -84,6 +89,8 @@ class Passage:
     _client_left = False
     _body_is_read = False
     _sending_since = 0.0
+    _endless = False
+    _live: "LiveTransfer | None" = None
 
     def __init__(
         self,
@@ -254,6 +261,10 @@ class Passage:
         """Pass the body on part by part, as it comes; the client's pace is the upstream's pace."""
         exchange = self._exchange
         self._task = asyncio.current_task()
+        self._endless = any(
+            name == b"content-type" and value.startswith(b"text/event-stream")
+            for name, value in response.headers
+        )
         start = response_head(exchange, self._route, response, None)
         exchange.status = response.status
         await self._send_part(start)
@@ -281,11 +292,25 @@ class Passage:
         # Not while the body is still to come: the watch would take parts of it.
         if self._watch is None and self._body_is_read and now - self._started > WATCH_AFTER_SECONDS:
             self._watch = asyncio.ensure_future(self._watch_client())
+        live = self._forwarder.live
+        if live is not None and self._live is None and now - self._started > LIVE_AFTER_SECONDS:
+            self._live = LiveTransfer(self._exchange, self._route, self.break_off)
+            live.add(self._live)
         stalled = self._sending_since and now - self._sending_since > self._route.service.idle_timeout
         if stalled and self._task is not None:
             self._sending_since = 0.0
             self._exchange.abort = "client_stalled"
             self._task.cancel()
+
+    def break_off(self, refusal: Refusal, endless_only: bool) -> None:
+        """End what would be refused by now; of what merely has to end some time, only what never would."""
+        if endless_only and not self._endless:
+            return
+        self._exchange.abort = refusal.code
+        if self._sending_since and self._task is not None:
+            self._task.cancel()
+        elif self._connection is not None:
+            self._connection.fail(refusal)
 
     async def _watch_client(self) -> None:
         while True:
@@ -307,6 +332,8 @@ class Passage:
     def close(self) -> None:
         """End whatever is still under way; a connection not let go by now is closed."""
         self._let_go(keep=False)
+        if self._live is not None and self._forwarder.live is not None:
+            self._forwarder.live.discard(self._live)
         for task in (self._pump, self._watch):
             if task is not None and not task.done():
                 task.cancel()

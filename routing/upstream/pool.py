@@ -3,7 +3,9 @@
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
+from typing import TypeVar
 
 from routing.pipeline.errors import UpstreamBusy, UpstreamTimeout, UpstreamUnreachable
 from routing.snapshot import TargetAddress
@@ -15,6 +17,7 @@ IDLE_SECONDS = 4.5
 # A request that may not be repeated gets a connection that was in use a moment ago, or a new one.
 FRESH_SECONDS = 1.0
 WAITING_LIMIT = 1024
+T = TypeVar("T", bound=asyncio.BaseProtocol)
 
 
 class ConnectionPool:
@@ -128,13 +131,30 @@ class ConnectionPool:
 
     async def _connect(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
+        return await self._dial(lambda: UpstreamConnection(loop))
+
+    async def dial(self, protocol_factory: Callable[[], T], timeout_seconds: float) -> T:
+        """A connection outside of the pool, for a protocol of its own (a WebSocket keeps it for good).
+
+        Raises UpstreamUnreachable or UpstreamTimeout.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._dial(protocol_factory)
+        except TimeoutError as error:
+            raise UpstreamTimeout(
+                f"no connection to {self.address.host}:{self.address.port} in time"
+            ) from error
+
+    async def _dial(self, protocol_factory: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
         scheme, host, port = self.address
         addresses = await self._resolver.resolve(host, port)
         failures = []
         for address in addresses:
             try:
                 _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(loop),
+                    protocol_factory,
                     address,
                     port,
                     ssl=self._tls if scheme == "https" else None,

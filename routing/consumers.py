@@ -1,0 +1,203 @@
+"""The way in over WebSocket: an adapter that translates, calls the decision core, and translates back."""
+
+import asyncio
+import logging
+from time import time
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+
+from routing.envelope import error_response
+from routing.pipeline.decide import decide
+from routing.pipeline.errors import (
+    ClientLeft,
+    Draining,
+    GatewayError,
+    TooManyConnections,
+    UpstreamFailure,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from routing.pipeline.exchange import Exchange
+from routing.pipeline.hygiene import read_scope, start_exchange
+from routing.relay import close_codes
+from routing.relay.handshake import Handshake, UpstreamAnswer, upgrade_request, wait_for_answer
+from routing.relay.pump import Receive, Relay, Send
+from routing.runtime import Runtime, current_runtime
+from routing.snapshot import CompiledRoute, CompiledTarget
+from routing.upstream.connection import Response
+from routing.upstream.response_head import response_head
+
+logger = logging.getLogger("gatehouse.relay")
+
+Scope = dict[str, Any]
+# Written by the ASGI server for its own leg.
+_HANDSHAKE_FIELDS = frozenset(
+    {b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions"}
+)
+
+
+class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
+    """Relay a WebSocket to the service its route names.
+
+    A Channels consumer with a life of its own: `__call__` pumps frames itself, as a dispatch for each
+    message costs more than the message.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket; every way out leaves its records."""
+        runtime = current_runtime()
+        exchange = start_exchange(scope)
+        try:
+            await receive()  # websocket.connect
+            route = await self.initial_exchange(runtime, exchange, scope)
+            await self.relay(runtime, exchange, route, scope, receive, send)
+        except GatewayError as error:
+            await self.refuse(runtime, exchange, error, scope, send)
+        except asyncio.CancelledError:
+            exchange.abort = exchange.abort or "cancelled"
+            runtime.recorder.record(exchange, ClientLeft("the server ended the connection"))
+            raise
+        except Exception as error:
+            # The outermost edge: the client learns nothing but the request id.
+            logger.exception("relay failed", extra={"request_id": exchange.request_id})
+            await self.refuse(runtime, exchange, GatewayError(type(error).__name__), scope, send)
+
+    async def initial_exchange(self, runtime: Runtime, exchange: Exchange, scope: Scope) -> CompiledRoute:
+        """Steps 1 to 7: hygiene, the decision, and room for one more. Raises a Refusal."""
+        read_scope(exchange, scope, runtime.hygiene)
+        if runtime.live.draining:
+            raise Draining("the gateway is stopping")
+        route = await decide(runtime, exchange, time())
+        limit = route.websocket_options.max_connections
+        if limit is not None and runtime.live.count(exchange, route) >= limit:
+            exchange.rule = "refusal:too_many_connections"
+            raise TooManyConnections(f"{limit} are open already", {"limit": limit})
+        return route
+
+    async def relay(
+        self,
+        runtime: Runtime,
+        exchange: Exchange,
+        route: CompiledRoute,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Connect the upstream, then accept the client, then pump. Raises UpstreamFailure before that."""
+        relay = Relay(exchange, route, receive, send)
+        # Counted from here: connections that are being opened at the same time see each other.
+        runtime.live.add(relay)
+        try:
+            answer = await self.connect(runtime, exchange, route, scope)
+            if answer.status != 101:
+                await self.pass_refusal(runtime, exchange, route, answer, scope, send)
+                return
+            relay.leg.take_over(answer)
+            exchange.status = 101
+            await send(self._accept(exchange, route, answer))
+            runtime.recorder.record_connected(exchange)
+            try:
+                await relay.run()
+            finally:
+                exchange.bytes_out = relay.leg.bytes
+                runtime.recorder.record_disconnected(exchange, _ending_of(relay))
+        finally:
+            runtime.live.discard(relay)
+            relay.leg.abort()
+
+    async def connect(
+        self, runtime: Runtime, exchange: Exchange, route: CompiledRoute, scope: Scope
+    ) -> UpstreamAnswer:
+        """Ask targets in turn until one answers. Raises UpstreamFailure."""
+        service = route.service
+        failure: UpstreamFailure = UpstreamUnreachable(f"service {service.name} has no target")
+        for target in runtime.forwarder.balancer.order(service)[: service.retries + 1]:
+            exchange.target = target.url
+            try:
+                return await self._ask(runtime, exchange, route, target, scope)
+            except (UpstreamUnreachable, UpstreamTimeout) as error:
+                failure = error
+        raise failure
+
+    async def _ask(
+        self,
+        runtime: Runtime,
+        exchange: Exchange,
+        route: CompiledRoute,
+        target: CompiledTarget,
+        scope: Scope,
+    ) -> UpstreamAnswer:
+        request, key = upgrade_request(exchange, route, target)
+        offered = frozenset(scope.get("subprotocols") or ())
+        pool = runtime.forwarder.pools.of(target.address)
+        handshake = await pool.dial(lambda: Handshake(request, key, offered), route.service.connect_timeout)
+        return await wait_for_answer(handshake, route.service.response_timeout)
+
+    def _accept(self, exchange: Exchange, route: CompiledRoute, answer: UpstreamAnswer) -> dict[str, Any]:
+        head = response_head(exchange, route, _as_response(answer), None)
+        headers = [field for field in head["headers"] if field[0] not in _HANDSHAKE_FIELDS]
+        return {"type": "websocket.accept", "subprotocol": answer.subprotocol, "headers": headers}
+
+    # --- refusals ------------------------------------------------------------------------
+    async def pass_refusal(
+        self,
+        runtime: Runtime,
+        exchange: Exchange,
+        route: CompiledRoute,
+        answer: UpstreamAnswer,
+        scope: Scope,
+        send: Send,
+    ) -> None:
+        """The upstream's own answer, status and body, instead of an upgrade."""
+        start = response_head(exchange, route, _as_response(answer), len(answer.body))
+        exchange.status = answer.status
+        exchange.bytes_out = len(answer.body)
+        runtime.recorder.record(exchange)
+        code = 4000 + answer.status if 400 <= answer.status < 600 else close_codes.BAD_GATEWAY
+        await _answer(scope, send, start, answer.body, code, "refused by the service")
+
+    async def refuse(
+        self, runtime: Runtime, exchange: Exchange, error: GatewayError, scope: Scope, send: Send
+    ) -> None:
+        """Answer with the envelope before the upgrade; after it, with a close code."""
+        if exchange.status:
+            await send({"type": "websocket.close", "code": close_codes.INTERNAL_ERROR})
+            return
+        exchange.status = error.status
+        start, body = error_response(exchange, error)
+        exchange.bytes_out = len(body)
+        runtime.recorder.record(exchange, error)
+        await _answer(scope, send, start, body, close_codes.close_code_of(error), error.code)
+
+
+async def _answer(
+    scope: Scope, send: Send, start: dict[str, Any], body: bytes, code: int, reason: str
+) -> None:
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        await send({**start, "type": "websocket.http.response.start"})
+        await send({"type": "websocket.http.response.body", "body": body})
+        return
+    # A close before the acceptance would reach the client as a bare 403, whatever the reason.
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def _as_response(answer: UpstreamAnswer) -> Response:
+    return Response(answer.status, answer.headers)
+
+
+def _ending_of(relay: Relay) -> dict[str, Any]:
+    ending: dict[str, Any] = {
+        "close_code": relay.code,
+        "closed_by": relay.closed_by,
+        "messages_in": relay.messages_in,
+        "messages_out": relay.leg.messages,
+        "bytes_in": relay.exchange.bytes_in,
+        "bytes_out": relay.leg.bytes,
+    }
+    if relay.reason:
+        ending["close_reason"] = relay.reason
+    if relay.exchange.abort:
+        ending["abort"] = relay.exchange.abort
+    return ending
