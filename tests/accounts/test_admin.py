@@ -1,3 +1,5 @@
+"""The pages of principals, roles, assets and grants."""
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext

@@ -1,3 +1,5 @@
+"""`manage.py create_admin`."""
+
 import io
 
 import pytest

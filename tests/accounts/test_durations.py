@@ -1,3 +1,5 @@
+"""Durations as they are typed."""
+
 from datetime import timedelta
 
 import pytest

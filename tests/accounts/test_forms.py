@@ -1,3 +1,5 @@
+"""Lists that are edited as text or as ticks."""
+
 import pytest
 
 from accounts.forms import ChoiceListField, TextListField, list_field

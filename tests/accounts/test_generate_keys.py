@@ -1,3 +1,5 @@
+"""`manage.py generate_keys`, as an installation meets it."""
+
 import os
 import stat
 import subprocess

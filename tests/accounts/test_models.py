@@ -1,3 +1,5 @@
+"""What counts as a change, and what no history may hold."""
+
 import pytest
 from django.utils import timezone
 

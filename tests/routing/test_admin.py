@@ -1,3 +1,5 @@
+"""The pages of routes, services, settings and workers."""
+
 from datetime import timedelta
 
 import pytest

@@ -1,3 +1,5 @@
+"""The figures on the first page."""
+
 from datetime import timedelta
 
 import pytest

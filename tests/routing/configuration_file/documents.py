@@ -1,6 +1,15 @@
-"""Configuration documents for the tests: one that says everything version 1 can say."""
+"""Configuration documents for the tests, and how to apply one."""
 
 from typing import Any
+
+import pytest
+import yaml
+
+from accounts.models import Principal
+from accounts.revisions import current_revision
+from routing.configuration_file.applying import apply_file
+from routing.configuration_file.problems import InvalidConfiguration
+from routing.models import Route
 
 EVERYTHING = """\
 version: 1
@@ -81,3 +90,16 @@ def minimal(**sections: Any) -> dict[str, Any]:
         "routes": [{"name": "orders", "service": "orders", "path": "/orders", "access": "public"}],
         **sections,
     }
+
+
+def apply(document: dict[str, Any] | str, **options: Any) -> Any:
+    text = document if isinstance(document, str) else yaml.safe_dump(document, sort_keys=False)
+    return apply_file(text.encode(), **options)
+
+
+def problems_of(document: dict[str, Any] | str, **options: Any) -> list[str]:
+    before = (current_revision(), Route.objects.count(), Principal.objects.count())
+    with pytest.raises(InvalidConfiguration) as raised:
+        apply(document, **options)
+    assert (current_revision(), Route.objects.count(), Principal.objects.count()) == before
+    return [problem.located("f") for problem in raised.value.problems]

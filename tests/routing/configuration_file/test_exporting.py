@@ -1,3 +1,5 @@
+"""An export is the whole configuration, and holds no secret."""
+
 import pytest
 import yaml
 from django.db import connection

@@ -1,3 +1,5 @@
+"""YAML becomes plain values with lines, within bounds."""
+
 from datetime import UTC, datetime
 
 import pytest
