@@ -8,15 +8,17 @@ from typing import Any
 
 import orjson
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator as UnfoldPaginator
 
 from auditlog.models import AuditRecord, ShipperStatus
@@ -26,6 +28,7 @@ from auditlog.record import LOG_KEEPING_EVENTS
 # Farther back is for the date hierarchy: a page number costs a read of all rows before it.
 MOST_PAGES = 200
 STORY_RECORDS = 50
+TAIL_COLUMNS = ("Time (UTC)", "Event", "Principal", "Decision", "Status", "Method", "Path", "Route", "Client")
 
 
 class InfinitePaginator(UnfoldPaginator):
@@ -129,6 +132,7 @@ class AuditRecordAdmin(ReadOnlyAdmin):
         PrincipalFilter, RouteFilter, DecisionFilter, StatusFilter, EventFilter, RequestFilter,
         LogKeepingFilter,
     ]  # fmt: skip
+    actions_list = ["watch"]
     search_fields = ["request_id"]
     search_help_text = "Request id, event id, principal or client address"
     date_hierarchy = "time"
@@ -143,6 +147,22 @@ class AuditRecordAdmin(ReadOnlyAdmin):
         ("Proof", {"fields": ["node", "chain", "sequence", "hash_text"]}),
     ]
     readonly_fields = ["summary", "story", "node", "chain", "sequence", "hash_text"]
+
+    def get_urls(self) -> list[Any]:
+        watch = self.admin_site.admin_view(self.tail_page)
+        return [path("tail/", watch, name="auditlog_auditrecord_tail"), *super().get_urls()]
+
+    @action(description="Watch live", icon="play_circle", url_path="watch")
+    def watch(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:auditlog_auditrecord_tail"))
+
+    def tail_page(self, request: HttpRequest) -> HttpResponse:
+        """The records as they come; the page's script opens the WebSocket of auditlog.consumers."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {**self.admin_site.each_context(request), "title": "Live audit records", "opts": self.opts}
+        context["columns"] = TAIL_COLUMNS
+        return TemplateResponse(request, "admin/auditlog/tail.html", context)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         since, until = period_of(request.GET)

@@ -5,6 +5,7 @@ open that it follows, so that one that is shipped and removed meanwhile is still
 """
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,11 +45,14 @@ class TailBatch(NamedTuple):
 
 
 class SpoolTail:
-    """The reading end of one watcher. Not for use by two threads at once."""
+    """The reading end of one watcher."""
 
     def __init__(self, directory: Path, wanted: TailFilter) -> None:
         self._directory = directory
         self._wanted = wanted
+        # A watcher may leave while a thread still reads for it.
+        self._lock = threading.Lock()
+        self._closed = False
         self._open: dict[str, int] = {}
         self._offsets: dict[str, int] = {}
         # The first look reads what waits in the spool; it belongs to what was before.
@@ -68,14 +72,19 @@ class SpoolTail:
 
     def poll(self) -> TailBatch:
         """What is new since the last look; of a flood the newest, and how many were left out."""
-        fresh = [record for record in self._read_new() if self._wanted.matches(record)]
+        with self._lock:
+            if self._closed:
+                return TailBatch([], 0)
+            fresh = [record for record in self._read_new() if self._wanted.matches(record)]
         skipped = max(0, len(fresh) - MOST_AT_ONCE)
         return TailBatch(sorted(fresh[skipped:], key=lambda record: record["event_id"]), skipped)
 
     def close(self) -> None:
-        for descriptor in self._open.values():
-            os.close(descriptor)
-        self._open.clear()
+        with self._lock:
+            self._closed = True
+            for descriptor in self._open.values():
+                os.close(descriptor)
+            self._open.clear()
 
     def _read_new(self) -> Iterator[dict[str, Any]]:
         present = {path.name: path for path in segment_paths(self._directory)}

@@ -1,7 +1,7 @@
 """URLs of the control plane; everything else is the data plane's (see asgi.py)."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from gateway_site import health
 
@@ -9,6 +9,7 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("health", health.health),
     path("v1/health", health.readiness),
+    path("", include("auditlog.api.urls")),
     path("admin/", admin.site.urls),
 ]
 

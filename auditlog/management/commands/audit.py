@@ -17,6 +17,7 @@ from auditlog.sinks import open_sink
 from auditlog.sinks.sink import SinkMisconfigured
 
 MOST_FINDINGS = 100
+_PERIOD = ("since", "until")
 
 
 class Command(BaseCommand):
@@ -119,6 +120,7 @@ class Command(BaseCommand):
             return
         except (ExportImpossible, OSError) as error:
             raise CommandError(str(error)) from error
+        recorder.record("audit_exported", _export_details(options, count))
         self.stderr.write(f"{count} records exported")
 
     def _progress(self, verb: str) -> Any:
@@ -134,6 +136,13 @@ def _stopped_by_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def _export_details(options: argparse.Namespace, count: int) -> dict[str, Any]:
+    period = {
+        name: value.isoformat() if value else None for name, value in vars(options).items() if name in _PERIOD
+    }
+    return {"origin": "command", "format": options.format, "count": count, **period}
 
 
 def _output(path: Path | None) -> BinaryIO:

@@ -1,0 +1,1 @@
+"""/v1/audit: the audit log for programs."""

@@ -1,0 +1,40 @@
+"""GET /v1/audit: records newest first, page by page, to staff who may view them. Query only."""
+
+from django.http import HttpResponse
+from rest_framework import exceptions
+from rest_framework.authentication import BasicAuthentication, SessionAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from auditlog.api.cursors import make_cursor
+from auditlog.api.questions import QuestionInvalid, read_question
+from auditlog.api.sources import choose_source
+
+
+class MayViewAudit(BasePermission):
+    """Staff with the permission to view audit records, as in the admin."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        user = request.user
+        return bool(user.is_active and user.is_staff and user.has_perm("auditlog.view_auditrecord"))
+
+
+class AuditRecords(APIView):
+    """The list. Answers `{"items": [...], "next_cursor": text or null}`."""
+
+    http_method_names = ["get", "head", "options"]
+    authentication_classes = [BasicAuthentication, SessionAuthentication]
+    permission_classes = [MayViewAudit]
+
+    def get(self, request: Request) -> HttpResponse:
+        try:
+            question = read_question(request.query_params.dict())
+        except QuestionInvalid as error:
+            raise exceptions.ValidationError({error.parameter: [error.reason]}) from error
+        found = choose_source()(question)
+        page, more = found[: question.limit], len(found) > question.limit
+        cursor = f'"{make_cursor(page[-1][0])}"' if more else "null"
+        # The records are JSON already, as they were signed: decoding them would only cost.
+        body = b'{"items":[%s],"next_cursor":%s}' % (b",".join(line for _, line in page), cursor.encode())
+        return HttpResponse(body, content_type="application/json")
