@@ -87,6 +87,13 @@ class Role(ConfigurationModel):
     def __str__(self) -> str:
         return self.name
 
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Raises ProtectedError while a route requires the role: without it the route would be open to more."""
+        routes = set(self.routes.all())
+        if routes:
+            raise models.ProtectedError(f"A route requires the role {self.name}.", routes)
+        return super().delete(*args, **kwargs)
+
 
 class PrincipalManager(BaseUserManager["Principal"]):
     def create_user(self, name: str, password: str | None = None, **fields: Any) -> "Principal":

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models.functions import Lower
 from simple_history.models import HistoricalRecords
 
 from accounts.models import Asset, ConfigurationModel, Role
@@ -309,8 +310,11 @@ class HeaderRule(ConfigurationModel):
     class Meta:
         ordering = ["route__name", "direction", "operation", "name"]
         constraints = [
+            # Field names are case-insensitive (RFC 9110 5.1): two rules for one header would contradict.
             models.UniqueConstraint(
-                fields=["route", "direction", "name"],
+                "route",
+                "direction",
+                Lower("name"),
                 name="header_rule_unique",
                 violation_error_message="This route has a rule for that header already.",
             )
@@ -324,6 +328,12 @@ class HeaderRule(ConfigurationModel):
         validators.validate_rule_target(self.direction, self.name)
         if self.operation == self.Operation.REMOVE and self.value:
             raise ValidationError({"value": "Removing a header takes no value."})
+        # Forms don't check a constraint on an expression where the row's parent is the page's object.
+        same = HeaderRule.objects.filter(
+            route_id=self.route_id, direction=self.direction, name__iexact=self.name
+        ).exclude(pk=self.pk)
+        if self.route_id is not None and same.exists():
+            raise ValidationError({"name": "This route has a rule for that header already."})
 
 
 class Worker(models.Model):

@@ -202,3 +202,18 @@ def test_workers_can_only_be_looked_at(admin: AdminClient) -> None:
     assert admin.get("/admin/routing/worker/add/").status_code == 403
     assert admin.get(f"/admin/routing/worker/{worker.pk}/delete/").status_code == 403
     assert admin.post(f"/admin/routing/worker/{worker.pk}/change/", {"node": "x"}).status_code == 403
+
+
+def test_a_second_rule_for_a_header_in_another_case_is_refused(admin: AdminClient, route: Route) -> None:
+    HeaderRule.objects.create(route=route, name="X-Stage", value="a")
+    response = admin.submit(
+        f"{ROUTES}{route.pk}/change/",
+        **{
+            "header_rules-TOTAL_FORMS": "2",
+            "header_rules-1-direction": "request",
+            "header_rules-1-operation": "remove",
+            "header_rules-1-name": "x-stage",
+        },
+    )
+    assert "This route has a rule for that header already." in errors_of(response)
+    assert HeaderRule.objects.count() == 1
