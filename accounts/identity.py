@@ -18,6 +18,14 @@ class GrantEntry(NamedTuple):
     holder: str
 
 
+class Verdict(NamedTuple):
+    """An allowance, by which rule, and until when it holds (epoch seconds)."""
+
+    rule: str
+    grant_id: int | None
+    expires_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """An API key as the directory knows it; `expires_at` is epoch seconds, NEVER when unlimited."""
@@ -46,6 +54,8 @@ class Identity:
     enabled: bool = True
     credential: Credential | None = None
     authenticator: str = ""
+    # What the decision core has allowed this identity before; gone with the identity at any change.
+    verdicts: dict[Any, "Verdict"] = field(default_factory=dict, init=False)
 
     @property
     def scopes(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Write one line a request to standard output: collected in memory, written by a thread of its own.
+"""Write one line a request to standard output: noted on the event loop, written by a thread of its own.
 
 A reader of the log that stalls costs lines (counted and reported), never requests.
 """
@@ -19,6 +19,10 @@ BATCH_LIMIT = 20_000  # lines between two flushes
 
 def _seconds_text(seconds: int) -> str:
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
+
+
+# now, event, request id, method, path, status, client address, duration in ms, more fields
+Noted = tuple[float, str, str, str, str, int, str, float, dict[str, Any] | None]
 
 
 class Timestamps:
@@ -48,8 +52,8 @@ class AccessLog:
     def __init__(self, descriptor: int = 1, as_json: bool = True) -> None:
         self._descriptor = descriptor
         self._as_json = as_json
-        self._lines: list[str] = []
-        self._batches: queue.Queue[list[str] | None] = queue.Queue(QUEUE_LIMIT)
+        self._noted: list[Noted] = []
+        self._batches: queue.Queue[list[Noted] | None] = queue.Queue(QUEUE_LIMIT)
         self._dropped = 0
         self._timestamps = Timestamps()
         self._thread: threading.Thread | None = None
@@ -71,39 +75,20 @@ class AccessLog:
         extra: dict[str, Any] | None = None,
     ) -> None:
         """Note one event; `now` is epoch seconds. `path` comes without its query."""
-        if len(self._lines) >= BATCH_LIMIT:
+        if len(self._noted) >= BATCH_LIMIT:
             self._dropped += 1
             return
-        moment = self._timestamps.text(now)
-        level = "WARNING" if event in WARNINGS else "INFO"
-        if not self._as_json:
-            more = "".join(f" {name}={value!r}" for name, value in (extra or {}).items())
-            self._lines.append(
-                f"{moment} {level} gatehouse.access {event} request_id={json_text(request_id)} "
-                f"method={json_text(method)} path={json_text(path)} status={status} client_ip={client_ip} "
-                f"duration_ms={duration_ms:.3f}{more}\n"
-            )
-            return
-        more = ""
-        if extra:
-            more = "," + json.dumps(extra, default=str)[1:-1]
-        method, path = json_text(method), json_text(path)
-        self._lines.append(
-            f'{{"timestamp":"{moment}","level":"{level}","logger":"gatehouse.access",'
-            f'"message":"{event} status={status}","event":"{event}","request_id":{json_text(request_id)},'
-            f'"method":{method},"path":{path},"status":{status},"client_ip":{json_text(client_ip)},'
-            f'"duration_ms":{duration_ms:.3f}{more}}}\n'
-        )
+        self._noted.append((now, event, request_id, method, path, status, client_ip, duration_ms, extra))
 
     def flush(self) -> None:
         """Hand what was noted to the writer; called several times a second on the event loop."""
-        if not self._lines:
+        if not self._noted:
             return
-        lines, self._lines = self._lines, []
+        noted, self._noted = self._noted, []
         try:
-            self._batches.put_nowait(lines)
+            self._batches.put_nowait(noted)
         except queue.Full:
-            self._dropped += len(lines)
+            self._dropped += len(noted)
 
     def close(self, timeout: float = 5.0) -> None:
         self.flush()
@@ -115,14 +100,56 @@ class AccessLog:
             self._thread.join(timeout)
 
     def _write_batches(self) -> None:
-        while (lines := self._batches.get()) is not None:
+        line = self._json_line if self._as_json else self._text_line
+        while (noted := self._batches.get()) is not None:
             try:
-                self._write("".join(lines).encode())
+                self._write("".join([line(*event) for event in noted]).encode())
             except OSError as error:
                 logger.warning("access log can't be written: %s", error)
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
                 logger.warning("access log dropped lines", extra={"dropped": dropped})
+
+    def _json_line(
+        self,
+        now: float,
+        event: str,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        client_ip: str,
+        duration_ms: float,
+        extra: dict[str, Any] | None,
+    ) -> str:
+        level = "WARNING" if event in WARNINGS else "INFO"
+        more = "," + json.dumps(extra, default=str)[1:-1] if extra else ""
+        return (
+            f'{{"timestamp":"{self._timestamps.text(now)}","level":"{level}","logger":"gatehouse.access",'
+            f'"message":"{event} status={status}","event":"{event}","request_id":{json_text(request_id)},'
+            f'"method":{json_text(method)},"path":{json_text(path)},"status":{status},'
+            f'"client_ip":{json_text(client_ip)},"duration_ms":{duration_ms:.3f}{more}}}\n'
+        )
+
+    def _text_line(
+        self,
+        now: float,
+        event: str,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        client_ip: str,
+        duration_ms: float,
+        extra: dict[str, Any] | None,
+    ) -> str:
+        level = "WARNING" if event in WARNINGS else "INFO"
+        more = "".join(f" {name}={value!r}" for name, value in (extra or {}).items())
+        return (
+            f"{self._timestamps.text(now)} {level} gatehouse.access {event} "
+            f"request_id={json_text(request_id)} method={json_text(method)} path={json_text(path)} "
+            f"status={status} client_ip={client_ip} duration_ms={duration_ms:.3f}{more}\n"
+        )
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

@@ -24,7 +24,7 @@ class Recorder:
             return
         exchange.recorded = True
         duration_ms = (perf_counter() - exchange.started) * 1000
-        event = _event(error)
+        event = "request_completed" if error is None else _event(error)
         if self._access_log is not None:
             self._access_log.add(
                 exchange.started_at + duration_ms / 1000,
@@ -35,7 +35,7 @@ class Recorder:
                 exchange.status,
                 exchange.client_ip,
                 duration_ms,
-                _extra(error),
+                None if error is None else _extra(error),
             )
         self._audit(event, _audit_fields(exchange, error, duration_ms))
 
@@ -65,9 +65,7 @@ class Recorder:
         self._audit(event, _audit_fields(exchange, None, duration_ms) | more)
 
 
-def _event(error: BaseException | None) -> str:
-    if error is None:
-        return "request_completed"
+def _event(error: BaseException) -> str:
     if isinstance(error, Unauthenticated):
         return "api_key_rejected"
     if isinstance(error, BodyTooLarge):
@@ -75,9 +73,7 @@ def _event(error: BaseException | None) -> str:
     return "request_completed" if isinstance(error, Refusal) else "request_failed"
 
 
-def _extra(error: BaseException | None) -> dict[str, Any] | None:
-    if error is None:
-        return None
+def _extra(error: BaseException) -> dict[str, Any]:
     if isinstance(error, Refusal):
         return {"code": error.code}
     code = error.code if isinstance(error, GatewayError) else "internal_error"

@@ -36,10 +36,8 @@ class ProxyView(APIView):  # type: ignore[misc]  # DRF carries no types
     def as_asgi(cls) -> ASGIApplication:
         """An ASGI application, in the way that `as_view` gives a WSGI-style view."""
 
-        def application(scope: dict[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
-            return cls().serve(scope, receive, send)
-
-        return application
+        # One view for all requests: what belongs to a request is in its exchange.
+        return cls().serve
 
     async def serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request; every way out passes `record` exactly once."""

@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from accounts.identity import GrantEntry, Identity, permits
+from accounts.identity import NEVER, GrantEntry, Identity, Verdict, permits
 from routing.pipeline.errors import GrantMissing, RoleMissing, ScopeMissing
 from routing.pipeline.exchange import Exchange
 
 if TYPE_CHECKING:
     from routing.snapshot import CompiledRoute
 
+_VERDICTS_KEPT = 256
 ACTIONS = {
     "GET": "read",
     "HEAD": "read",
@@ -30,34 +31,37 @@ def authorize(exchange: Exchange, route: "CompiledRoute", identity: Identity, no
 
     Raises RoleMissing, ScopeMissing or GrantMissing; nothing that is unknown or empty allows.
     """
+    # Identity and route never change: a change in the directory or the routes makes new ones.
+    question = (route, exchange.action)
+    verdict = identity.verdicts.get(question)
+    if verdict is None or verdict.expires_at <= now or exchange.trace is not None:
+        verdict = _judge(exchange, route, identity, now)
+        if len(identity.verdicts) >= _VERDICTS_KEPT:
+            identity.verdicts.clear()
+        identity.verdicts[question] = verdict
+    exchange.rule = verdict.rule
+    exchange.grant_id = verdict.grant_id
+
+
+def _judge(exchange: Exchange, route: "CompiledRoute", identity: Identity, now: float) -> Verdict:
     _check_roles(exchange, route, identity)
     _check_scopes(exchange, route, identity)
     if route.access == "authenticated":
-        exchange.rule = "access:authenticated"
         exchange.note("authorise", "allow", "the route is open to every principal")
-        return
+        return Verdict("access:authenticated", None, NEVER)
+    action, asset = exchange.action, route.asset
     grant = _usable_grant(exchange, route, identity, now)
     if grant is not None:
-        exchange.grant_id = grant.id
-        exchange.rule = f"grant:{grant.id}"
-        exchange.note(
-            "authorise", "allow", f"{_held_by(grant, identity)} allows {exchange.action} on {route.asset}"
-        )
-        return
-    permission = permits(identity.permissions, route.asset, exchange.action)
+        exchange.note("authorise", "allow", "%s allows %s on %s", _held_by(grant, identity), action, asset)
+        return Verdict(f"grant:{grant.id}", grant.id, grant.expires_at)
+    permission = permits(identity.permissions, asset, action)
     if permission is not None:
-        exchange.rule = f"permission:{permission}"
         exchange.note(
-            "authorise",
-            "allow",
-            f"a role's permission {permission} allows {exchange.action} on {route.asset}",
+            "authorise", "allow", "a role's permission %s allows %s on %s", permission, action, asset
         )
-        return
-    exchange.note("authorise", "refuse", "no grant and no role allows %s on %s", exchange.action, route.asset)
-    raise GrantMissing(
-        f"{identity.name} has no {exchange.action} on {route.asset}",
-        {"asset": route.asset, "action": exchange.action},
-    )
+        return Verdict(f"permission:{permission}", None, NEVER)
+    exchange.note("authorise", "refuse", "no grant and no role allows %s on %s", action, asset)
+    raise GrantMissing(f"{identity.name} has no {action} on {asset}", {"asset": asset, "action": action})
 
 
 def _check_roles(exchange: Exchange, route: "CompiledRoute", identity: Identity) -> None:

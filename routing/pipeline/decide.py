@@ -117,7 +117,8 @@ def _decide_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
         else:
             identity = authenticate(world, exchange, route, now)
             authorize(exchange, route, identity, now)
-        _check_size(exchange, route)
+        if exchange.content_length is not None:
+            _check_size(exchange, route)
         if exchange.presented.authorization is not None:
             _pass_own_authorization(world, exchange, route)
     except Refusal as refusal:
@@ -138,9 +139,10 @@ def recognise(snapshot: Snapshot, exchange: Exchange) -> CompiledRoute:
             route = _find_route(snapshot, exchange, exchange.method)
     exchange.route = route
     exchange.action = action_of(exchange.method)
-    exchange.note(
-        "recognise", "pass", f"route {route.name} ({route.pattern}) to service {route.service.name}"
-    )
+    if exchange.trace is not None:
+        exchange.note(
+            "recognise", "pass", "route %s (%s) to service %s", route.name, route.pattern, route.service.name
+        )
     if route.broken:
         raise RouteUnavailable(route.broken)
     if exchange.websocket:
@@ -187,7 +189,8 @@ def authenticate(world: World, exchange: Exchange, route: CompiledRoute, now: fl
             raise CredentialInvalid(_reason(invalid)) from invalid
         if identity is not None:
             exchange.identity = identity
-            exchange.note("authenticate", "pass", "%s: %s %s", name, identity.kind, identity.name)
+            if exchange.trace is not None:
+                exchange.note("authenticate", "pass", "%s: %s %s", name, identity.kind, identity.name)
             return identity
         exchange.note("authenticate", "skip", "%s: nothing of its kind was sent", name)
     if world.default_identity is not None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from accounts.identity import Presented
 from routing.pipeline import ids
-from routing.pipeline.client_address import Network, client_address, is_trusted
+from routing.pipeline.client_address import Network, client_address, folded, is_trusted
 from routing.pipeline.errors import (
     BadFraming,
     BadHeader,
@@ -78,7 +78,8 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
     _set_client(exchange, seen, scope, hygiene.trusted_proxies)
     if seen.problem is not None:
         raise seen.problem
-    _check_method(exchange)
+    if exchange.method not in _KNOWN_METHODS:
+        _check_method(exchange)
     raw_path = _raw_path(scope)
     if raw_path == b"*" and exchange.method == "OPTIONS":
         # RFC 9110 9.3.7: it asks about the gateway itself, and no service may answer for that.
@@ -87,7 +88,8 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
     query = scope.get("query_string", b"")
     exchange.query, api_key_query, ticket = canonical_query(query) if query else (b"", None, None)
     _set_host(exchange, seen.host)
-    _set_framing(exchange, seen)
+    if seen.transfer_encoding is not None or seen.content_length is not None:
+        _set_framing(exchange, seen)
     if exchange.trace is not None:
         exchange.note(
             "hygiene", "pass", "canonical target %s%s", exchange.path.decode(), _shown(exchange.query)
@@ -237,13 +239,12 @@ def _drop_connection_fields(exchange: Exchange, connection: tuple[bytes, ...]) -
 
 
 def _set_ids(exchange: Exchange, seen: _Seen) -> None:
-    fresh = ids.new_uuid()
+    fresh, exchange.span_id = ids.new_ids()
     exchange.trace_id = exchange.request_id = fresh
     if seen.traceparent is not None or seen.trace_id is not None:
         exchange.trace_id = ids.trace_id_from(seen.traceparent, seen.trace_id) or fresh
     if seen.request_id is not None:
         exchange.request_id = ids.request_id_from(seen.request_id) or fresh
-    exchange.span_id = ids.new_span_id()
 
 
 def _set_client(
@@ -251,15 +252,16 @@ def _set_client(
 ) -> None:
     if scope.get("scheme", "http") in ("https", "wss"):
         exchange.scheme = "https"
+    if not trusted:
+        exchange.client_ip = folded(exchange.peer)
+        return
     exchange.client_ip = client_address(exchange.peer, seen.forwarded_for, trusted)
-    if trusted and seen.forwarded_proto in (b"http", b"https") and is_trusted(exchange.peer, trusted):
+    if seen.forwarded_proto in (b"http", b"https") and is_trusted(exchange.peer, trusted):
         exchange.scheme = seen.forwarded_proto.decode()
 
 
 def _check_method(exchange: Exchange) -> None:
     method = exchange.method
-    if method in _KNOWN_METHODS:
-        return
     if method in ("CONNECT", "TRACE"):
         raise MethodNotAllowed(reason=f"{method} is never proxied")
     if _METHOD(method) is None:

@@ -45,8 +45,13 @@ def new_uuid() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
-def new_span_id() -> str:
-    return _pool.take(16)
+def new_ids() -> tuple[str, str]:
+    """A random UUID and a random span id (64 bits in hexadecimal), for a request that brings none."""
+    digits = _pool.take(48)
+    return (
+        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:32]}",
+        digits[32:],
+    )
 
 
 def request_id_from(value: bytes | None) -> str | None:
@@ -60,7 +65,7 @@ def trace_id_from(traceparent: bytes | None, trace_id: bytes | None) -> str | No
         match = _TRACEPARENT(traceparent)
         if match is not None and _is_usable(match):
             return _as_uuid(match[2].decode())
-    if trace_id is not None and _UUID(trace_id) is not None:
+    if trace_id is not None and _UUID(trace_id) is not None and trace_id.strip(b"0-"):
         return trace_id.decode().lower()
     return None
 

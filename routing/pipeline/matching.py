@@ -19,15 +19,29 @@ if TYPE_CHECKING:
     from routing.snapshot import CompiledRoute
 
 
+_HOSTS_REMEMBERED = 1024
+# A leaf's: most nodes are leaves, and a dict of its own for each would cost memory and cache misses.
+_NO_CHILDREN: dict[bytes, "Node"] = {}
+
+
 class Node:
     """A place in the trie: routes that end here, and what may follow."""
 
     __slots__ = ("literals", "parameter", "routes")
 
     def __init__(self) -> None:
-        self.literals: dict[bytes, Node] = {}
+        self.literals: dict[bytes, Node] = _NO_CHILDREN
         self.parameter: Node | None = None
         self.routes: tuple[CompiledRoute, ...] = ()
+
+    def child(self, segment: bytes) -> "Node":
+        """The node that a plain segment leads to, made when there is none."""
+        if self.literals is _NO_CHILDREN:
+            self.literals = {}
+        node = self.literals.get(segment)
+        if node is None:
+            node = self.literals[segment] = Node()
+        return node
 
 
 class RouteIndex:
@@ -37,6 +51,7 @@ class RouteIndex:
         self._exact: dict[str, Node] = {}
         self._wildcard: dict[str, Node] = {}
         self._any = Node()
+        self._roots: dict[str, tuple[Node, ...]] = {}
         for route in routes:
             for host in route.hosts or ("",):
                 self._insert(self._root(host), route)
@@ -55,12 +70,20 @@ class RouteIndex:
                 node.parameter = node.parameter or Node()
                 node = node.parameter
             else:
-                node = node.literals.setdefault(segment, Node())
+                node = node.child(segment)
         ranked = sorted((*node.routes, route), key=lambda each: (-each.priority, each.name))
         node.routes = tuple(ranked)
 
-    def roots(self, host: str) -> Iterable[Node]:
-        """The tries to search for a host (no port), the most exact pattern first."""
+    def roots(self, host: str) -> tuple[Node, ...]:
+        """The tries to search for a Host header, the most exact pattern first."""
+        found = self._roots.get(host)
+        if found is None:
+            found = tuple(self._find_roots(without_port(host)))
+            if len(self._roots) < _HOSTS_REMEMBERED:
+                self._roots[host] = found
+        return found
+
+    def _find_roots(self, host: str) -> Iterable[Node]:
         exact = self._exact.get(host)
         if exact is not None:
             yield exact
@@ -84,7 +107,7 @@ def without_port(host: str) -> str:
 def match_route(index: RouteIndex, host: str, method: str, path: bytes) -> "CompiledRoute":
     """Return the route for a canonical path. Raises RouteNotFound or MethodNotAllowed."""
     segments = path.split(b"/")
-    for root in index.roots(without_port(host)):
+    for root in index.roots(host):
         routes = _deepest(root, segments, 1)
         if routes:
             return _by_method(routes, method)

@@ -67,7 +67,8 @@ class Forwarder:
             await passage.run()
         finally:
             self.under_way.discard(passage)
-            passage.close()
+            if passage.unfinished:
+                passage.close()
 
     def sweep(self) -> None:
         """Look after deadlines and clients that left; called several times a second."""
@@ -113,7 +114,7 @@ class Passage:
         """The whole way; a short response over a pooled connection takes one await up and two down."""
         exchange = self._exchange
         body, more = b"", False
-        if exchange.has_body:
+        if exchange.content_length or exchange.chunked:
             body, more = await self._first_of_body()
         self._body_is_read = not more
         started = monotonic()
@@ -168,7 +169,8 @@ class Passage:
         service = self._route.service
         repeatable = not more and self._exchange.method in IDEMPOTENT
         failure: UpstreamFailure | None = None
-        for target in self._forwarder.balancer.order(service):
+        targets = service.targets
+        for target in targets if len(targets) == 1 else self._forwarder.balancer.order(service):
             pool = self._forwarder.pools.of(target.address)
             connection = pool.take_idle(repeatable)
             reused = connection is not None
@@ -328,6 +330,16 @@ class Passage:
             return
         body_was_sent = self._pump is None or self._pump.done()
         pool.release(connection, keep=keep and body_was_sent)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether `close` has anything to do."""
+        return (
+            self._connection is not None
+            or self._watch is not None
+            or self._pump is not None
+            or self._live is not None
+        )
 
     def close(self) -> None:
         """End whatever is still under way; a connection not let go by now is closed."""
