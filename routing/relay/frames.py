@@ -116,17 +116,21 @@ class UpstreamLeg(WSListener):  # type: ignore[misc]
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self.frames += 1
         kind = frame.msg_type
+        whole = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3) and self._kind == CONTINUATION
         if self._close_sent or self.closing is not None:
             if kind == CLOSE:
                 self._underlying.close()
             return
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+        if whole and kind == BINARY:
+            data = frame.get_payload_as_bytes()
+            self._deliver({"type": "websocket.send", "bytes": data}, len(data))
+        elif whole and kind == TEXT:
+            self._deliver_text(frame.get_payload_as_bytes())
+        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._violate(close_codes.PROTOCOL_ERROR, "reserved bits set")
         elif kind in (TEXT, BINARY):
             if self._kind != CONTINUATION:
                 self._violate(close_codes.PROTOCOL_ERROR, "a new message within a fragmented one")
-            elif frame.fin:
-                self._deliver(kind, frame.get_payload_as_bytes())
             else:
                 self._kind = kind
                 self._add_part(frame.get_payload_as_bytes())
@@ -144,7 +148,10 @@ class UpstreamLeg(WSListener):  # type: ignore[misc]
         data = b"".join(self._parts)
         kind, self._kind = self._kind, CONTINUATION
         self._parts, self._parts_bytes = [], 0
-        self._deliver(kind, data)
+        if kind == TEXT:
+            self._deliver_text(data)
+        else:
+            self._deliver({"type": "websocket.send", "bytes": data}, len(data))
 
     def _add_part(self, data: bytes) -> bool:
         self._parts_bytes += len(data)
@@ -154,17 +161,15 @@ class UpstreamLeg(WSListener):  # type: ignore[misc]
         self._parts.append(data)
         return True
 
-    def _deliver(self, kind: WSMsgType, data: bytes) -> None:
-        size = len(data)
-        message: dict[str, Any]
-        if kind == TEXT:
-            try:
-                message = {"type": "websocket.send", "text": data.decode()}
-            except UnicodeDecodeError:
-                self._violate(close_codes.INVALID_DATA, "text that is not UTF-8")
-                return
-        else:
-            message = {"type": "websocket.send", "bytes": data}
+    def _deliver_text(self, data: bytes) -> None:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self._violate(close_codes.INVALID_DATA, "text that is not UTF-8")
+            return
+        self._deliver({"type": "websocket.send", "text": text}, len(data))
+
+    def _deliver(self, message: dict[str, Any], size: int) -> None:
         self.messages += 1
         self.bytes += size
         self.queued_bytes += size

@@ -1,8 +1,8 @@
 """Carry messages between a client's WebSocket and an upstream's, and end both in good order.
 
-Two loops and no task, dispatch or formatting for a message: one reads the ASGI server and writes
-frames, the other reads the upstream leg's inbox and writes to the ASGI server. Neither reads on while
-its far end takes no more, which is all the back-pressure there is. Time is looked at once a second.
+No task, dispatch or formatting for a message: a loop reads the ASGI server and writes frames; what
+the upstream leg has read is sent on from its own callback, one message after the other. Neither reads on
+while its far end takes no more, which is all the back-pressure there is. Time is looked at once a second.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Relay:
     def __init__(self, exchange: Exchange, route: CompiledRoute, receive: Receive, send: Send) -> None:
         self.exchange = exchange
         self.route = route
-        self.leg = UpstreamLeg(self._wake, route.websocket_options.max_message_bytes)
+        self.leg = UpstreamLeg(self._pass_on, route.websocket_options.max_message_bytes)
         self.messages_in = 0
         self.code: int | None = None
         self.reason = ""
@@ -39,13 +39,13 @@ class Relay:
         self._receive = receive
         self._send = send
         self._options = route.websocket_options
-        self._waiter: asyncio.Future[None] | None = None
+        self._settled: asyncio.Future[None] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._client_gone = False
         self._sending = False
         self._draining_up = False
         self._reading_stopped = False
-        self._sent = 0
+        self._sent = self._size = 0
         now = monotonic()
         self._started = self._active_at = self._heard_at = self._progress_at = now
         self._ended_at = self._pinged_at = 0.0
@@ -59,16 +59,15 @@ class Relay:
     async def run(self) -> None:
         """Pump until the connection has ended on both sides, or has been given up."""
         self._task = asyncio.current_task()
-        downward = asyncio.ensure_future(self._to_client())
         try:
             await self._read_client()
-            # What the upstream sent before its close goes out before ours.
-            await asyncio.wait({downward}, timeout=CLOSE_SECONDS)
+            if self._sending and not self._client_gone:
+                self._settled = asyncio.get_running_loop().create_future()
+                await asyncio.wait({self._settled}, timeout=CLOSE_SECONDS)
             if not self._client_gone:
                 await self._close_client()
             await self.leg.wait_ended(CLOSE_SECONDS)
         finally:
-            downward.cancel()
             self.leg.abort()
 
     async def _read_client(self) -> None:
@@ -90,7 +89,7 @@ class Relay:
             if self._task is not asyncio.current_task():
                 self._task.cancel()
 
-    # --- the two loops -------------------------------------------------------------------
+    # --- the two ways --------------------------------------------------------------------
     async def _to_upstream(self) -> None:
         receive, leg, meter, limit = self._receive, self.leg, self._meter, self._options.max_message_bytes
         exchange, send = self.exchange, leg.transport.send
@@ -123,26 +122,33 @@ class Relay:
             await leg.resumed
         self._draining_up = False
 
-    async def _to_client(self) -> None:
-        leg, send = self.leg, self._send
-        inbox = leg.inbox
-        create_future = asyncio.get_running_loop().create_future
-        while True:
-            while inbox and not self._ended_at:
-                message, size = inbox.popleft()
-                self._sending = True
-                await send(message)
-                self._sending = False
-                self._sent += 1
-                leg.taken(size)
-            if self._ended_at or leg.closing is not None or leg.ended:
-                break
-            self._waiter = create_future()
-            await self._waiter
-        if not self._ended_at:
+    def _pass_on(self) -> None:
+        """Send what has come for the client, one message at a time; called when there is news of the leg."""
+        if self._sending or self._ended_at:
+            return
+        leg = self.leg
+        if leg.inbox:
+            message, self._size = leg.inbox.popleft()
+            self._sending = True
+            sent: Any = self._send(message)
+            if not hasattr(sent, "add_done_callback"):
+                # Granian's sends are futures already; those of other servers are coroutines.
+                sent = asyncio.ensure_future(sent)
+            sent.add_done_callback(self._passed_on)
+        elif leg.closing is not None or leg.ended:
             self._upstream_left()
-        if not self._client_gone:
             self._stop_reading_client()
+
+    def _passed_on(self, sent: Any) -> None:
+        self._sending = False
+        self._sent += 1
+        if self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
+        if sent.cancelled() or sent.exception() is not None:
+            # The client has gone: receive() says so as well, and ends the connection.
+            return
+        self.leg.taken(self._size)
+        self._pass_on()
 
     async def _close_client(self) -> None:
         code = close_codes.sendable(self.code)
@@ -156,11 +162,6 @@ class Relay:
             # A client that reads nothing finds the connection cut.
             pass
 
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
     # --- ends ----------------------------------------------------------------------------
     def _client_left(self, message: dict[str, Any]) -> None:
         self._client_gone = True
@@ -168,7 +169,6 @@ class Relay:
             code, reason = message.get("code", close_codes.NO_STATUS), message.get("reason") or ""
             self._finish(code, reason, "client")
             self.leg.send_close(close_codes.sendable(code), reason)
-        self._wake()
 
     def _upstream_left(self) -> None:
         leg = self.leg
@@ -198,7 +198,6 @@ class Relay:
         self.leg.send_close(to_upstream, "")
         if self.leg.resumed is not None and not self.leg.resumed.done():
             self.leg.resumed.set_result(None)
-        self._wake()
         self._stop_reading_client()
 
     def end_access(self, refusal: Refusal) -> None:
