@@ -98,7 +98,8 @@ def test_endless_header_is_cut_off(gateway: GatewayProcess, upstream: StubUpstre
                 sent += 65_536
         except (BrokenPipeError, ConnectionResetError):
             pass
-    assert sent < 2_000_000
+    # What fits in the sockets' buffers on the way, and no more.
+    assert sent < 10_000_000
     assert upstream.to(f"/open/{name}") == []
 
 

@@ -1,6 +1,7 @@
 """`make run`: what a newcomer gets, keeps, and gets rid of."""
 
 import json
+import re
 import shlex
 import signal
 import socket
@@ -105,7 +106,9 @@ def test_end_of_a_service_ends_everything_and_is_said(demonstrations: Demonstrat
 def _may_sign_in(admin_url: str, name: str, password: str) -> bool:
     with httpx.Client(trust_env=False, follow_redirects=True) as client:
         page = client.get(f"{admin_url}login/")
-        data = {"username": name, "password": password, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+        assert token is not None
+        data = {"username": name, "password": password, "csrfmiddlewaretoken": token.group(1)}
         headers = {"Referer": str(page.url)}
         answer = client.post(f"{admin_url}login/", data=data | {"next": admin_url}, headers=headers)
         return answer.status_code == 200 and not str(answer.url).endswith("/login/")
