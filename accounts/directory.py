@@ -6,7 +6,9 @@ fingerprint of every other credential tells an unknown key from one to be looked
 stranger's guesses never reach the database.
 """
 
+import logging
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_network
@@ -15,6 +17,8 @@ from typing import Any, NamedTuple
 
 from accounts.digests import KeyDigest
 from accounts.identity import NEVER, Credential, CredentialNotLoaded, GrantEntry, Identity
+
+logger = logging.getLogger("gatehouse.directory")
 
 IDENTITY_CACHE_LIMIT = 100_000
 
@@ -87,6 +91,8 @@ class Directory:
         # Sorted 8-byte fingerprints of the credentials that are only in the database.
         self._absent: list[int] | Any = ()
         self._absent_added: set[int] = set()
+        # How many held credentials a principal has: counted from the first eviction on.
+        self._keys_held: Counter[int] | None = None
 
     # --- reading -------------------------------------------------------------------------
     def identity_by_digest(self, digest: bytes) -> Identity | None:
@@ -180,10 +186,11 @@ class Directory:
 
     def _may_be_in_database(self, digest: bytes) -> bool:
         fingerprint = fingerprint_of(digest)
-        if fingerprint in self._absent_added:
-            return True
+        return fingerprint in self._absent_added or self._is_absent(fingerprint)
+
+    def _is_absent(self, fingerprint: int) -> bool:
         position = bisect_left(self._absent, fingerprint)
-        return position < len(self._absent) and self._absent[position] == fingerprint
+        return position < len(self._absent) and bool(self._absent[position] == fingerprint)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -211,8 +218,10 @@ class Directory:
 
     def put_principal(self, row: PrincipalRow) -> None:
         before = self._principals.get(row.id)
-        if before is not None and before.name != row.name:
-            self._ids_by_name.pop(before.name, None)
+        if before == row:
+            return
+        if before is not None and self._ids_by_name.get(before.name) == row.id:
+            del self._ids_by_name[before.name]
         self._principals[row.id] = row
         self._ids_by_name[row.name] = row.id
         self._identities.clear()
@@ -226,45 +235,68 @@ class Directory:
     def put_credential(self, row: CredentialRow) -> None:
         digest = bytes.fromhex(row.digest)
         self.drop_credential(row.id)
-        while len(self._credentials) >= self.limit:
+        try:
+            credential = _credential(row)
+        except (ValueError, TypeError) as error:
+            # Validated on save; one that got through all the same is good for nothing, and spoils no other.
+            logger.error("credential %s can't be read and is refused: %s", row.public_id, error)
+            return
+        holder = self._credentials.get(digest)
+        if holder is not None:
+            self.drop_credential(holder.id)
+        if self._keys_held is not None:
+            self._keys_held[row.principal_id] += 1
+        while self._credentials and len(self._credentials) >= self.limit:
             self._evict_oldest()
-        self._credentials[digest] = Credential(
-            id=row.id,
-            public_id=row.public_id,
-            name=row.name,
-            principal_id=row.principal_id,
-            expires_at=NEVER if row.expires_at is None else row.expires_at,
-            revoked_at=NEVER if row.revoked_at is None else row.revoked_at,
-            scopes=_frozen(row.scopes),
-            networks=tuple(ip_network(text) for text in row.networks),
-        )
+        self._credentials[digest] = credential
         self._digests[row.id] = digest
 
     def drop_credential(self, credential_id: int) -> None:
         digest = self._digests.pop(credential_id, None)
         if digest is not None:
-            self._credentials.pop(digest, None)
+            credential = self._credentials.pop(digest)
             self._identities.pop(digest, None)
+            if self._keys_held is not None:
+                self._keys_held[credential.principal_id] -= 1
 
     def put_absent(self, fingerprints: Any) -> None:
         """Replace the fingerprints (a sorted sequence of 64-bit integers) of credentials not held."""
         self._absent = fingerprints
         self._absent_added = set()
 
-    def holds_principal(self, principal_id: int) -> bool:
-        return principal_id in self._principals
-
     def _evict_oldest(self) -> None:
+        if self._keys_held is None:
+            self._keys_held = Counter(each.principal_id for each in self._credentials.values())
         digest = next(iter(self._credentials))
-        credential = self._credentials.pop(digest)
-        self._identities.pop(digest, None)
-        self._digests.pop(credential.id, None)
-        self._absent_added.add(fingerprint_of(digest))
+        credential = self._credentials[digest]
+        self.drop_credential(credential.id)
+        fingerprint = fingerprint_of(digest)
+        if not self._is_absent(fingerprint):
+            self._absent_added.add(fingerprint)
+        if self._keys_held[credential.principal_id] <= 0:
+            del self._keys_held[credential.principal_id]
+            principal = self._principals.get(credential.principal_id)
+            # Its rows come back with the look-up of its key; those of a group are others' too.
+            if principal is not None and principal.kind != "group":
+                self.drop_principal(principal.id)
 
 
 def fingerprint_of(digest: bytes) -> int:
     """The first 64 bits of a digest: two credentials share one with a chance of n²/2^65."""
     return int.from_bytes(digest[:8], "big")
+
+
+def _credential(row: CredentialRow) -> Credential:
+    return Credential(
+        id=row.id,
+        public_id=row.public_id,
+        name=row.name,
+        principal_id=row.principal_id,
+        expires_at=NEVER if row.expires_at is None else row.expires_at,
+        revoked_at=NEVER if row.revoked_at is None else row.revoked_at,
+        scopes=_frozen(row.scopes),
+        networks=tuple(ip_network(text) for text in row.networks),
+    )
 
 
 def _grant_entry(row: GrantRow, holder: str) -> GrantEntry:

@@ -27,7 +27,8 @@ def read_roles() -> list[RoleRow]:
 
 def read_everything(limit: int) -> DirectoryRows:
     """Every role; the newest `limit` credentials with their principals; fingerprints of the others."""
-    credentials = list(read_credentials(limit))
+    # Oldest first, as they are evicted from the front.
+    credentials = list(read_credentials(limit))[::-1]
     total = ApiKey.objects.count()
     if total <= limit:
         return DirectoryRows(read_roles(), list(read_principals(None)), credentials, array("Q"))

@@ -6,8 +6,9 @@ Runs in the replica's own thread; everything that comes out is plain values.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from accounts import directory_rows
 from accounts.directory import CredentialRow, PrincipalRow, RoleRow
@@ -59,6 +60,17 @@ def consistent_read() -> Iterator[None]:
             cursor.execute("ROLLBACK")
 
 
+@contextmanager
+def fresh_connection() -> Iterator[None]:
+    """Leave no connection behind that the database has ended: the next try gets a new one."""
+    close_old_connections()
+    try:
+        yield
+    except (DatabaseError, InterfaceError):
+        connection.close()
+        raise
+
+
 def read_revision() -> int:
     return current_revision()
 
@@ -107,11 +119,20 @@ def _ids(changes: set[tuple[str, str]], kind: str) -> set[int]:
     return {int(object_id) for changed, object_id in changes if changed == kind}
 
 
-def find_credential(digest: bytes) -> tuple[CredentialRow, list[PrincipalRow]] | None:
-    """A credential beyond the index, with its principal and the groups above it."""
-    with consistent_read():
+class FoundCredential(NamedTuple):
+    """A credential beyond the index as of one revision, with its principal and the groups above it."""
+
+    revision: int
+    credential: CredentialRow
+    principals: list[PrincipalRow]
+
+
+def find_credential(digest: bytes) -> FoundCredential | None:
+    """Look a credential up; for a thread that nobody else keeps connections in order for."""
+    with fresh_connection(), consistent_read():
+        revision = current_revision()
         row = directory_rows.find_credential(digest)
         if row is None:
             return None
         ids = {row.principal_id} | directory_rows.groups_above({row.principal_id})
-        return row, list(directory_rows.read_principals(sorted(ids)))
+        return FoundCredential(revision, row, list(directory_rows.read_principals(sorted(ids))))

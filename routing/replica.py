@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db import DatabaseError, InterfaceError
 
 from accounts.directory import Directory
 from routing import configuration_source
@@ -26,6 +26,7 @@ logger = logging.getLogger("gatehouse.replica")
 
 POLL_SECONDS = 1.0
 REPORT_SECONDS = 5.0
+WITHDRAW_SECONDS = 3.0
 T = TypeVar("T")
 
 
@@ -67,7 +68,12 @@ class Replica:
             self._task.cancel()
         if self._listener is not None:
             await self._listener.stop()
-        await self._in_thread(self._report.withdraw)
+        try:
+            async with asyncio.timeout(WITHDRAW_SECONDS):
+                await self._in_thread(self._report.withdraw)
+        except (DatabaseError, InterfaceError, TimeoutError) as error:
+            # Without the database the rest still stops in good order; the row is forgotten in a day.
+            logger.warning("worker row not withdrawn: %s", type(error).__name__)
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(
@@ -156,14 +162,14 @@ class Replica:
         directory = self._runtime.directory
         if difference.roles is not None:
             directory.put_roles(difference.roles)
-        for principal in difference.principals:
-            directory.put_principal(principal)
         for principal_id in difference.gone_principals:
             directory.drop_principal(principal_id)
-        for credential in difference.credentials:
-            directory.put_credential(credential)
         for credential_id in difference.gone_credentials:
             directory.drop_credential(credential_id)
+        for principal in difference.principals:
+            directory.put_principal(principal)
+        for credential in difference.credentials:
+            directory.put_credential(credential)
         if snapshot is None and self._runtime.snapshot is not None:
             snapshot = self._runtime.snapshot.at_revision(difference.revision)
         if snapshot is not None:
@@ -195,10 +201,5 @@ class Replica:
 
 
 def _with_fresh_connection(function: Callable[..., T], *arguments: Any) -> T:
-    close_old_connections()
-    try:
+    with configuration_source.fresh_connection():
         return function(*arguments)
-    except (DatabaseError, InterfaceError):
-        # A connection that failed once may be half dead: the next try gets a new one.
-        connection.close()
-        raise

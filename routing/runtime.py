@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from accounts.directory import CredentialRow, Directory, PrincipalRow
+from accounts.directory import Directory
 from accounts.identity import Credential, Identity, Presented
 from accounts.tickets import TicketBook, TicketsUnavailable
 from routing.access_log import AccessLog
+from routing.configuration_source import FoundCredential
 from routing.live import LiveConnections
 from routing.pipeline.errors import CredentialInvalid, CredentialsUnavailable
 from routing.pipeline.hygiene import Hygiene, HygieneLimits
@@ -21,7 +22,8 @@ logger = logging.getLogger("gatehouse.runtime")
 
 SWEEP_SECONDS = 0.05
 EVERYTHING = frozenset({"*:*"})
-FindCredential = Callable[[bytes], "tuple[CredentialRow, list[PrincipalRow]] | None"]
+LOOKUP_ATTEMPTS = 3
+FindCredential = Callable[[bytes], "FoundCredential | None"]
 
 
 @dataclass(slots=True)
@@ -69,17 +71,22 @@ class Runtime:
         if self.find_credential is None:
             raise CredentialsUnavailable("no database to look credentials up in")
         loop = asyncio.get_running_loop()
-        try:
-            found = await loop.run_in_executor(self.executor, self.find_credential, digest)
-        except Exception as error:
-            # Whatever the database's driver raises: without an answer the request is refused.
-            logger.warning("credential can't be looked up: %s", type(error).__name__)
-            raise CredentialsUnavailable(type(error).__name__) from error
-        if found is not None:
-            credential, principals = found
-            for principal in principals:
-                self.directory.put_principal(principal)
-            self.directory.put_credential(credential)
+        for _ in range(LOOKUP_ATTEMPTS):
+            try:
+                found = await loop.run_in_executor(self.executor, self.find_credential, digest)
+            except Exception as error:
+                # Whatever the database's driver raises: without an answer the request is refused.
+                logger.warning("credential can't be looked up: %s", type(error).__name__)
+                raise CredentialsUnavailable(type(error).__name__) from error
+            if found is None:
+                return
+            # Rows older than what is served could bring a revoked key back to life.
+            if self.snapshot is None or found.revision >= self.snapshot.revision:
+                for principal in found.principals:
+                    self.directory.put_principal(principal)
+                self.directory.put_credential(found.credential)
+                return
+        raise CredentialsUnavailable("the database is behind the configuration that is served")
 
     async def redeem_ticket(self, ticket: bytes, client_ip: str) -> Presented:
         """What the ticket was issued for. Raises CredentialInvalid, or CredentialsUnavailable without Redis."""
