@@ -6,6 +6,7 @@ One process of a host writes (the one that holds the lock), every one may read.
 """
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from accounts.directory import CredentialRow, GrantRow, PrincipalRow, RoleRow
 from accounts.directory_rows import DirectoryRows
 from routing.configuration_source import Difference, Everything
 from routing.snapshot import Rows
+
+logger = logging.getLogger("gatehouse.last_good")
 
 FORMAT = 1
 COMPACT_BYTES = 64 * 1024 * 1024
@@ -52,16 +55,22 @@ class LastGood:
         if not self._base_written or self._path.stat().st_size > COMPACT_BYTES:
             return False
         lines = b"".join(orjson.dumps(line, default=list) + b"\n" for line in _difference_lines(difference))
+        # Until it is written whole, the copy may end in half a line, behind which nothing counts.
+        self._base_written = False
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         with os.fdopen(descriptor, "wb") as file:
             file.write(lines)
+        self._base_written = True
         return True
 
     def read(self) -> Everything | None:
         """The configuration as it was kept; None when there is none to use."""
         try:
-            return _replay(self._lines())
+            return _replay(_whole_revisions(self._lines()))
         except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+            logger.error("the copy on disk can't be read: %s", error)
             return None
 
     def _lines(self) -> Iterator[Any]:
@@ -108,6 +117,17 @@ def _difference_lines(difference: Difference) -> Iterator[list[Any]]:
         yield ["credential", credential]
     yield ["gone", difference.gone_principals, difference.gone_credentials]
     yield ["revision", difference.revision]
+
+
+def _whole_revisions(lines: Iterator[Any]) -> Iterator[Any]:
+    """The lines up to the last mark of a revision: half of a difference is no configuration."""
+    is_base, pending = True, []
+    for line in lines:
+        pending.append(line)
+        if is_base or line[0] == "revision":
+            yield from pending
+            pending.clear()
+        is_base = is_base and line[0] != "revision"
 
 
 def _replay(lines: Iterator[Any]) -> Everything | None:

@@ -3,6 +3,7 @@
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+_LONGEST_ENTRY = 100
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
@@ -46,7 +47,8 @@ def client_address(peer: str, forwarded_for: tuple[bytes, ...], trusted: tuple[N
         return client
     entries = b",".join(forwarded_for).decode("latin-1").split(",")
     for entry in reversed(entries):
-        address = parse_address(entry)
+        # No address is as long, and what is parsed is remembered.
+        address = parse_address(entry) if len(entry) <= _LONGEST_ENTRY else None
         if address is None:
             return client
         client = str(address)

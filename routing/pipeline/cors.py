@@ -28,7 +28,8 @@ _CORS_RESPONSE_HEADERS = frozenset(
 def allowed_origin(exchange: Exchange, origins: frozenset[str], any_is_allowed: bool) -> bytes | None:
     """The Origin to echo, or None. `*` counts only where `any_is_allowed` (public routes, development)."""
     origin = exchange.origin
-    if origin is None or not origins:
+    # Compared with the list alone, a client's own `*` would be found in it.
+    if origin is None or not origins or origin == b"*":
         return None
     if origin.decode("latin-1") in origins or (ANY in origins and any_is_allowed):
         return origin

@@ -6,13 +6,14 @@ cloud's metadata server, whatever DNS answers today.
 
 import asyncio
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from time import monotonic
 
 from routing.pipeline.errors import UpstreamUnreachable
 
 CACHE_SECONDS = 10.0
 CACHE_LIMIT = 4096
+_NAT64 = ip_network("64:ff9b::/96")
 _METADATA = frozenset(
     {
         ip_address("169.254.169.254"),
@@ -27,7 +28,7 @@ _METADATA = frozenset(
 def problem_with(address: IPv4Address | IPv6Address, allow_loopback: bool) -> str | None:
     """Say why an address may not be a target; None when it may."""
     if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
+        inner = address.ipv4_mapped or address.sixtofour or _translated(address)
         if inner is not None:
             return problem_with(inner, allow_loopback)
     if address in _METADATA:
@@ -43,6 +44,11 @@ def problem_with(address: IPv4Address | IPv6Address, allow_loopback: bool) -> st
     if address.is_reserved and isinstance(address, IPv4Address):
         return "a reserved address"
     return None
+
+
+def _translated(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that a NAT64 gateway would connect to (RFC 6052)."""
+    return IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
 
 
 def problem_with_host(host: str, allow_loopback: bool) -> str | None:
@@ -81,7 +87,8 @@ class Resolver:
         loop = asyncio.get_running_loop()
         try:
             answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # UnicodeError: a label that is empty or longer than 63 characters.
             raise UpstreamUnreachable(f"{host}: {error}") from error
         return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
