@@ -150,6 +150,20 @@ class Recorder:
             self._retry_at = self._clock() + RETRY_SECONDS
             raise
 
+    def has_room(self) -> bool:
+        """Whether the next record can be expected to be stored; opens a segment if there is none."""
+        with self._lock:
+            if self._segment is not None:
+                return True
+            if self._closed or self._clock() < self._retry_at:
+                return False
+            try:
+                self._recover(self._clock())
+            except OSError as error:
+                self._drop_reason = self._drop_reason or str(error)
+                return False
+            return True
+
     def _count_drop(self, error: Exception, now: float) -> None:
         if not self._unreported:
             self._first_drop = now
@@ -339,6 +353,11 @@ def record_required(event: str, fields: dict[str, Any], now: float | None = None
         raise AuditUnavailable("the audit record can't be stored")
 
 
+def has_room() -> bool:
+    """See Recorder.has_room: asked before a request that must not go unrecorded is let through."""
+    return (_recorder or start()).has_room()
+
+
 async def durable() -> None:
     """See Recorder.durable."""
     await (_recorder or start()).durable()
@@ -391,6 +410,7 @@ __all__ = [
     "close",
     "counters",
     "durable",
+    "has_room",
     "record",
     "record_required",
     "start",

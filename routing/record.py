@@ -1,25 +1,46 @@
 """Record what became of an exchange, once: a line of the access log and an audit record (step 9)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
 from routing.access_log import AccessLog
-from routing.pipeline.errors import BodyTooLarge, GatewayError, Refusal, Unauthenticated
+from routing.pipeline.errors import AuditUnavailable, BodyTooLarge, GatewayError, Refusal, Unauthenticated
 from routing.pipeline.exchange import Exchange
 
 Audit = Callable[[str, dict[str, Any]], None]
+Settle = Callable[[], Awaitable[None]]
 
 
 class Recorder:
-    """Turns exchanges into records; knows neither the spool nor the log's destination."""
+    """Turns exchanges into records; knows neither the spool nor the log's destination.
 
-    def __init__(self, access_log: AccessLog | None, audit: Audit) -> None:
+    Where the audit is required, `audit` raises AuditUnavailable for a record that can't be stored,
+    and `settle` waits until those stored are as durable as the settings ask.
+    """
+
+    def __init__(
+        self,
+        access_log: AccessLog | None,
+        audit: Audit,
+        settle: Settle | None = None,
+        has_room: Callable[[], bool] | None = None,
+    ) -> None:
         self._access_log = access_log
         self._audit = audit
+        self._has_room = has_room
+        self.settle = settle
+
+    def check_room(self) -> None:
+        """Before a request goes upstream. Raises AuditUnavailable where its record couldn't be stored."""
+        if self._has_room is not None and not self._has_room():
+            raise AuditUnavailable("the audit spool has no room")
 
     def record(self, exchange: Exchange, error: BaseException | None = None) -> None:
-        """Record the exchange as it stands, the first time; `error` is what ended it, if anything did."""
+        """Record the exchange as it stands, the first time; `error` is what ended it, if anything did.
+
+        Raises AuditUnavailable where the audit is required.
+        """
         if exchange.recorded:
             return
         exchange.recorded = True

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from django.conf import settings
 
@@ -12,6 +13,7 @@ from auditlog import recorder as audit
 from routing import configuration_source
 from routing.access_log import AccessLog
 from routing.last_good import LastGood
+from routing.pipeline.errors import AuditUnavailable
 from routing.pipeline.hygiene import HygieneLimits
 from routing.record import Recorder
 from routing.replica import Replica
@@ -51,11 +53,16 @@ class DataPlane:
         self._sweep = asyncio.create_task(self.runtime.sweep_forever())
         set_runtime(self.runtime)
 
+    async def drain(self, seconds: float) -> bool:
+        """End what would never end by itself; whether all of it was gone in time."""
+        return await self.runtime.live.drain(seconds)
+
     async def stop(self) -> None:
         if self._sweep is not None:
             self._sweep.cancel()
         await self._replica.stop()
         self.runtime.forwarder.pools.close()
+        await self.runtime.tickets.close()
         if self.runtime.access_log is not None:
             self.runtime.access_log.close()
         audit.close()
@@ -75,10 +82,13 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None) -> Runtime:
     access_log = None
     if settings.GATEWAY_ACCESS_LOG:
         access_log = AccessLog(as_json=settings.GATEWAY_LOG_FORMAT != "text")
+    recorder = build_recorder(access_log)
+    forwarder = Forwarder(pools)
+    forwarder.settle = recorder.settle
     return Runtime(
         directory=directory,
-        forwarder=Forwarder(pools),
-        recorder=Recorder(access_log, audit.record),
+        forwarder=forwarder,
+        recorder=recorder,
         limits=HygieneLimits(
             settings.GATEWAY_MAX_HEADER_COUNT,
             settings.GATEWAY_MAX_HEADER_BYTES,
@@ -90,3 +100,25 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None) -> Runtime:
         tickets=ticket_book(),
         default_identity=development_identity() if settings.GATEWAY_AUTH_MODE == "dev" else None,
     )
+
+
+def build_recorder(access_log: AccessLog | None) -> Recorder:
+    """The recorder by the settings: one that counts what it can't store, or one that refuses."""
+    if not settings.GATEWAY_AUDIT_REQUIRED:
+        return Recorder(access_log, audit.record)
+    settle = _settle if settings.GATEWAY_AUDIT_FSYNC == "always" else None
+    return Recorder(access_log, _record_or_refuse, settle, audit.has_room)
+
+
+def _record_or_refuse(event: str, fields: dict[str, Any]) -> None:
+    try:
+        audit.record_required(event, fields)
+    except audit.AuditUnavailable as error:
+        raise AuditUnavailable(str(error)) from error
+
+
+async def _settle() -> None:
+    try:
+        await audit.durable()
+    except audit.AuditUnavailable as error:
+        raise AuditUnavailable(str(error)) from error

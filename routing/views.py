@@ -9,7 +9,7 @@ from rest_framework.views import APIView
 
 from routing.envelope import error_response, preflight_response
 from routing.pipeline.decide import decide
-from routing.pipeline.errors import BadFraming, ClientLeft, GatewayError, UpstreamAborted
+from routing.pipeline.errors import AuditUnavailable, BadFraming, ClientLeft, GatewayError, UpstreamAborted
 from routing.pipeline.exchange import Exchange
 from routing.pipeline.hygiene import read_scope, start_exchange
 from routing.runtime import Runtime, current_runtime
@@ -50,6 +50,7 @@ class ProxyView(APIView):  # type: ignore[misc]  # DRF carries no types
             if exchange.preflight:
                 await self.answer_preflight(runtime, exchange, send)
                 return
+            runtime.recorder.check_room()
             await runtime.forwarder.forward(exchange, route, receive, send, runtime.recorder.record)
         except GatewayError as error:
             await self.handle_refusal(runtime, exchange, error, send)
@@ -90,7 +91,12 @@ class ProxyView(APIView):  # type: ignore[misc]  # DRF carries no types
             return
         start, body = error_response(exchange, error)
         exchange.bytes_out = len(body)
-        runtime.recorder.record(exchange, error)
+        try:
+            runtime.recorder.record(exchange, error)
+            if runtime.recorder.settle is not None:
+                await runtime.recorder.settle()
+        except AuditUnavailable as unrecorded:
+            start, body = error_response(exchange, unrecorded)
         await send(start)
         await send({"type": "http.response.body", "body": body})
 

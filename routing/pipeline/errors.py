@@ -179,6 +179,10 @@ class Draining(Unavailable):
     code, message = "draining", "The gateway is about to stop; connect again."
 
 
+class AuditUnavailable(Unavailable):
+    code, message = "audit_unavailable", "What happens here must be recorded, and can't be now."
+
+
 class UpstreamFailure(GatewayError):
     """The upstream gave no response that could be passed on."""
 

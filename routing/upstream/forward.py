@@ -52,6 +52,8 @@ class Forwarder:
         self.balancer = Balancer()
         self.under_way: set[Passage] = set()
         self.live: LiveConnections | None = None
+        # Waits until what `finish` recorded is durable; only where the audit is required.
+        self.settle: Callable[[], Awaitable[None]] | None = None
 
     async def forward(
         self, exchange: Exchange, route: CompiledRoute, receive: Receive, send: Send, finish: Finish
@@ -130,7 +132,14 @@ class Passage:
         exchange.status = response.status
         exchange.bytes_out = len(body)
         self._let_go(keep=True)
-        self._finish(exchange)
+        try:
+            self._finish(exchange)
+            if self._forwarder.settle is not None:
+                await self._forwarder.settle()
+        except GatewayError:
+            # Nothing has been sent yet: the client can be told.
+            exchange.status = 0
+            raise
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body})
 
@@ -279,6 +288,8 @@ class Passage:
             await self._send_part({"type": "http.response.body", "body": data, "more_body": True})
         self._let_go(keep=True)
         self._finish(exchange)
+        if self._forwarder.settle is not None:
+            await self._forwarder.settle()
         await self._send({"type": "http.response.body", "body": b""})
 
     async def _send_part(self, message: dict[str, Any]) -> None:
