@@ -3,16 +3,17 @@
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.core.checks import ERROR, CheckMessage, run_checks
 
+from gateway_site import draining
+from gateway_site.bind import Bind, listen_problem
 from gateway_site.lifeline import end_with_parent
 
 logger = logging.getLogger("gatehouse.server")
@@ -29,41 +30,16 @@ class StartRefused(Exception):
     """The configuration would be dangerous or can't work; the message says what to do."""
 
 
-class Bind(NamedTuple):
-    host: str
-    port: int
-
-
-def parse_bind(text: str) -> Bind:
-    """Read HOST:PORT, [IPV6]:PORT or :PORT. Raises StartRefused."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
-        raise StartRefused(f"--bind {text!r} is not HOST:PORT, such as 127.0.0.1:8000")
-    return Bind(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - asked for by ":PORT"
-
-
 def check_address(bind: Bind) -> None:
     """Raises StartRefused when somebody listens there.
 
     granian binds with SO_REUSEPORT: two gateways on one port would both start, and share the requests.
     """
     deadline = time.monotonic() + PORT_RELEASE_SECONDS
-    while (problem := _listen_problem(bind)) is not None:
+    while (problem := listen_problem(bind)) is not None:
         if time.monotonic() > deadline:
-            raise StartRefused(f"can't listen on {bind.host}:{bind.port}: {problem}")
+            raise StartRefused(f"can't listen on {bind}: {problem}")
         time.sleep(0.1)
-
-
-def _listen_problem(bind: Bind) -> str | None:
-    try:
-        family, kind, *_, address = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
 
 
 def check_start(workers: int, role: str) -> None:
@@ -88,15 +64,27 @@ def _errors() -> list[CheckMessage]:
 
 def serve(bind: Bind, workers: int, role: str) -> None:
     """Serve until SIGTERM or SIGINT; requests under way get GATEWAY_DRAIN_SECONDS to end."""
-    from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
+    from granian.server.mp import MPServer
+
+    class DrainingServer(MPServer):
+        """Granian, with the end announced to its workers before it stops them."""
+
+        def startup(self, *arguments: Any) -> None:
+            draining.ignore_announcements()
+            super().startup(*arguments)
+
+        def shutdown(self, exit_code: int = 0) -> None:
+            pids = [worker.inner.pid for worker in self.wrks if worker.is_alive()]
+            draining.announce(pids, settings.GATEWAY_DRAIN_SECONDS)
+            super().shutdown(exit_code)
 
     # The application is imported by each worker: it reads its role from the environment.
     os.environ["GATEWAY_ROLE"] = settings.GATEWAY_ROLE = role
     shipper = _start_shipper() if role == "all" else None
-    server = Granian(
+    server = DrainingServer(
         "gateway_site.asgi:application",
         address=bind.host,
         port=bind.port,
@@ -113,7 +101,7 @@ def serve(bind: Bind, workers: int, role: str) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=settings.GATEWAY_DRAIN_SECONDS + 5,
     )
-    logger.info("Gatehouse %s serves on %s:%s", settings.VERSION, bind.host, bind.port)
+    logger.info("Gatehouse %s serves on %s", settings.VERSION, bind)
     try:
         server.serve(target_loader=partial(load_application, os.getpid()))
     finally:

@@ -4,11 +4,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
 
-from gateway_site.demo.addresses import Address, service_addresses
+from gateway_site.bind import Bind, accepts_connections, listen_problem
+from gateway_site.demo.addresses import Need, service_needs
 from gateway_site.demo.banner import render_banner
 from gateway_site.demo.children import Children
 from gateway_site.demo.first_run import create_credentials, is_served, prepare_database
@@ -21,8 +23,8 @@ PROPAGATION_SECONDS = 5.0
 class AddressesTaken(Exception):
     """Somebody else listens where the demo has to."""
 
-    def __init__(self, taken: list[Address]) -> None:
-        lines = [f"  {address.host}:{address.port}, needed by {address.user}" for address in taken]
+    def __init__(self, taken: list[Need]) -> None:
+        lines = [f"  {need.bind}, needed by {need.user}" for need in taken]
         super().__init__("\n".join(["already in use:", *lines, "Stop what listens there, then try again."]))
 
 
@@ -32,21 +34,19 @@ class NotReady(Exception):
 
 class Demonstration:
     def __init__(
-        self, gateway: Address, configuration: Path, project: Path, children: Children, examples: list[str]
+        self, gateway: Bind, configuration: Path, project: Path, children: Children, examples: list[str]
     ) -> None:
         self._gateway = gateway
         self._configuration = configuration
         self._project = project
         self._children = children
         self._examples = examples
-        host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
-        self._bind = f"{host}:{gateway.port}"
-        self._url = f"http://{self._bind}"
+        self._url = f"http://{gateway}"
 
     def check_addresses(self) -> None:
         """Raises AddressesTaken."""
-        needed = [self._gateway, *service_addresses(self._configuration)]
-        taken = [address for address in needed if address.is_taken]
+        needs = [Need(self._gateway, "the gateway"), *service_needs(self._configuration)]
+        taken = [need for need in needs if listen_problem(need.bind) is not None]
         if taken:
             raise AddressesTaken(taken)
 
@@ -69,10 +69,10 @@ class Demonstration:
         # The same interpreter, so that the services see the same packages.
         python = sys.executable
         self._children.start("the example services", [python, *self._examples], self._project, environment)
-        gateway = [python, "manage.py", "gateway", "--bind", self._bind]
+        gateway = [python, "manage.py", "gateway", "--bind", str(self._gateway)]
         self._children.start("the gateway", gateway, self._project, environment)
-        for address in service_addresses(self._configuration):
-            self._wait_until(lambda address=address: address.answers, START_SECONDS)
+        for need in service_needs(self._configuration):
+            self._wait_until(partial(accepts_connections, need.bind), START_SECONDS)
         self._wait_until(lambda: self._status("/healthz") == 200, START_SECONDS)
 
     def _wait_until(self, ready: Callable[[], bool], timeout_seconds: float) -> None:

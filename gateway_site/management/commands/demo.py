@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from gateway_site.demo.addresses import Address, parse_bind
+from gateway_site.bind import InvalidBind, parse_bind
 from gateway_site.demo.children import ChildEnded, Children, Stopped
 from gateway_site.demo.demonstration import AddressesTaken, Demonstration, NotReady
 
@@ -39,8 +39,8 @@ class Command(BaseCommand):
         if not settings.DEVELOPMENT:
             raise CommandError("The demo runs with GATEWAY_ENV=development only (make run sets it).")
         try:
-            gateway = Address(*parse_bind(bind), "the gateway")
-        except ValueError as error:
+            gateway = parse_bind(bind)
+        except InvalidBind as error:
             raise CommandError(str(error)) from error
         children = Children(settings.GATEWAY_DRAIN_SECONDS + GRACE_BEYOND_DRAIN_SECONDS)
         children.obey_signals()

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from gateway_site import server
+from gateway_site.bind import InvalidBind, parse_bind
 
 
 class Command(BaseCommand):
@@ -31,9 +32,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            bind = server.parse_bind(options["bind"])
+            bind = parse_bind(options["bind"])
             server.check_start(options["workers"], options["role"])
             server.check_address(bind)
-        except server.StartRefused as refused:
+        except (InvalidBind, server.StartRefused) as refused:
             raise CommandError(str(refused)) from refused
         server.serve(bind, options["workers"], options["role"])
