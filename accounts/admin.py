@@ -18,6 +18,7 @@ from unfold.forms import AdminPasswordChangeForm
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
 from accounts.configuration_admin import ConfigurationAdmin, ListFields
+from accounts.csv_files import AssetResource, CsvAdmin, GrantResource, PrincipalResource
 from accounts.key_admin import ApiKeyInline, store_new_key
 from accounts.key_pages import instead_of_redirect
 from accounts.models import ApiKey, Asset, Grant, Membership, Principal, Role
@@ -93,9 +94,10 @@ class GrantInline(ListFields, TabularInline):
 
 
 @admin.register(Principal)
-class PrincipalAdmin(ConfigurationAdmin, UserAdmin):
+class PrincipalAdmin(CsvAdmin, ConfigurationAdmin, UserAdmin):
     """UserAdmin gives the password page; everything else of it is overridden."""
 
+    resource_classes = [PrincipalResource]
     list_display = ["name", "kind_label", "display_name", "role_names", "key_count", "is_active", "is_staff"]
     list_filter = ["kind", "roles", "is_active", "is_staff"]
     search_fields = ["name", "display_name", "email"]
@@ -291,7 +293,8 @@ class RoleAdmin(ConfigurationAdmin):
 
 
 @admin.register(Asset)
-class AssetAdmin(ConfigurationAdmin):
+class AssetAdmin(CsvAdmin, ConfigurationAdmin):
+    resource_classes = [AssetResource]
     list_display = ["name", "description", "sensitivity_label", "grant_count"]
     list_filter = ["sensitivity"]
     search_fields = ["name", "description"]
@@ -314,7 +317,8 @@ class AssetAdmin(ConfigurationAdmin):
 
 
 @admin.register(Grant)
-class GrantAdmin(ConfigurationAdmin):
+class GrantAdmin(CsvAdmin, ConfigurationAdmin):
+    resource_classes = [GrantResource]
     list_display = ["principal_name", "asset_name", "action_text", "state", "expires_at", "justification"]
     list_display_links = ["principal_name", "asset_name"]
     list_filter = [GrantStateFilter, "principal__kind", "asset__sensitivity"]

@@ -198,6 +198,8 @@ STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns at every start without it
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 SIMPLE_HISTORY_HISTORY_CHANGE_REASON_USE_TEXT_FIELD = True
+# A cell that begins like a formula would run in the spreadsheet of whoever opens the export.
+IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 # The past is looked at, never restored: a revert would revive revoked keys.
 SIMPLE_HISTORY_REVERT_DISABLED = True
 

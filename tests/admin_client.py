@@ -76,7 +76,7 @@ class AdminClient(Client):
 
 def errors_of(response: Any) -> str:
     """The text of a page without its tags: an error message can be looked for in it."""
-    return unescape(re.sub(r"<[^>]+>", " ", response.content.decode()))
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split())
 
 
 @pytest.fixture

@@ -175,6 +175,7 @@ def test_a_changed_route_names_the_administrator_in_its_history(
         "/admin/accounts/role/1/change/",
         "/admin/accounts/asset/add/",
         "/admin/accounts/grant/add/",
+        "/admin/accounts/grant/import/",
         "/admin/routing/service/1/change/",
         "/admin/routing/gatewaysettings/",
         "/admin/routing/worker/",
