@@ -304,7 +304,7 @@ class UpstreamConnection(asyncio.Protocol):
             if name == b"content-length":
                 response.content_length = int(value)
             elif name == b"transfer-encoding":
-                if value.strip().lower() != b"chunked":
+                if response.chunked or value.strip().lower() != b"chunked":
                     raise UpstreamInvalid("a transfer coding other than chunked")
                 response.chunked = True
             elif name == b"connection":
