@@ -1,0 +1,227 @@
+"""Tampering with stored records is found and named; honest operation is not."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from auditlog import recorder as audit
+from auditlog.chain import link
+from auditlog.configuration import signing_key
+from auditlog.evidence import verify_database, verify_file
+from auditlog.models import AuditRecord, ImmutableRecord
+from auditlog.reader import next_batch
+from auditlog.retention import apply_retention
+from auditlog.segment import Frame
+from auditlog.sinks.database import DatabaseSink
+from auditlog.sinks.sink import json_line
+from auditlog.verification import Finding, Summary
+from tests.auditlog.conftest import REQUEST, MakeRecorder
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def chain(make_recorder: MakeRecorder, spool: Path) -> list[Frame]:
+    """A closed chain: opened, 20 requests, closed, checkpoint; as it was recorded."""
+    recorder = make_recorder(key=signing_key())
+    for number in range(20):
+        recorder.record("request_completed", {**REQUEST, "status": 200 + number})
+    recorder.close()
+    return next_batch(spool, {}, 1000).frames
+
+
+@pytest.fixture
+def stored(chain: list[Frame]) -> list[Frame]:
+    DatabaseSink().deliver(chain)
+    return chain
+
+
+def findings() -> list[Finding]:
+    return list(verify_database([signing_key()], Summary(), lambda count: None))
+
+
+def kinds() -> set[str]:
+    return {finding.kind for finding in findings()}
+
+
+def change(number: int, **values: Any) -> None:
+    assert AuditRecord.objects.filter(sequence=number).update(**values) == 1
+
+
+def test_what_was_recorded_verifies(stored: list[Frame]) -> None:
+    summary = Summary()
+    assert list(verify_database([signing_key()], summary, lambda count: None)) == []
+    assert (summary.records, summary.chains, summary.checkpoints, summary.unsigned) == (23, 1, 1, 0)
+
+
+def test_removed_record_is_named_by_its_number(stored: list[Frame]) -> None:
+    AuditRecord.objects.filter(sequence=7)._raw_delete(AuditRecord.objects.db)
+    assert [(finding.kind, finding.sequence) for finding in findings()] == [("removed", 8)]
+    assert "number 7" in findings()[0].text
+
+
+def test_altered_text_is_found(stored: list[Frame]) -> None:
+    body = AuditRecord.objects.get(sequence=5).body
+    change(5, body=body.replace("alice", "mallory"), principal="mallory")
+    assert {(finding.kind, finding.sequence) for finding in findings()} == {("altered", 5)}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"principal": "mallory"}, {"status": 999}, {"decision": "denied"}, {"path": "/x"}, {"route": ""}],
+    ids=lambda values: next(iter(values)),
+)
+def test_altered_column_is_found_though_the_text_is_whole(
+    stored: list[Frame], values: dict[str, Any]
+) -> None:
+    change(5, **values)
+    found = findings()
+    assert [(finding.kind, finding.sequence) for finding in found] == [("altered", 5)]
+    assert next(iter(values)) in found[0].text
+
+
+def test_swapped_records_are_found(stored: list[Frame]) -> None:
+    change(5, sequence=1005)
+    change(6, sequence=5)
+    change(1005, sequence=6)
+    assert "reordered" in kinds()
+
+
+def test_inserted_record_is_found(stored: list[Frame]) -> None:
+    record = AuditRecord.objects.get(sequence=5)
+    forged = record.body.replace(str(record.event_id), "01a00000-0000-7000-8000-000000000000")
+    row = {field.attname: getattr(record, field.attname) for field in AuditRecord._meta.fields}
+    row |= {"event_id": "01a00000-0000-7000-8000-000000000000", "body": forged}
+    AuditRecord.objects.bulk_create([AuditRecord(**row)])
+    assert "inserted" in kinds() or "altered" in kinds()
+    assert {finding.sequence for finding in findings()} == {5}
+
+
+def test_chain_that_was_rewritten_with_good_hashes_fails_at_the_signature(stored: list[Frame]) -> None:
+    head = bytes(32)
+    for record in AuditRecord.objects.order_by("sequence"):
+        body = record.body.replace("alice", "mallory")
+        head = link(head, body.encode())
+        principal = record.principal.replace("alice", "mallory")
+        change(record.sequence, body=body, hash=head, principal=principal)
+    assert kinds() == {"forged"}
+
+
+def test_checkpoint_under_another_key_is_told(stored: list[Frame]) -> None:
+    other = signing_key()._replace(key_id="other")
+    assert {finding.kind for finding in verify_database([other], Summary(), print)} == {"unknown_key"}
+
+
+def test_end_that_was_cut_off_is_found_by_the_shippers_anchor(
+    stored: list[Frame], make_recorder: MakeRecorder, tmp_path: Path
+) -> None:
+    last = orjson.loads(stored[-1].body)
+    shipper = make_recorder(key=signing_key(), directory=tmp_path / "shipper")
+    heads = {last["chain"]: [last["sequence"], stored[-1].digest.hex(), last["time"]]}
+    shipper.record("chains_anchored", {"heads": heads})
+    shipper.close()
+    DatabaseSink().deliver(next_batch(tmp_path / "shipper", {}, 100).frames)
+    assert findings() == []
+    AuditRecord.objects.filter(chain=last["chain"], sequence__gte=15)._raw_delete(AuditRecord.objects.db)
+    assert [(finding.kind, finding.sequence) for finding in findings()] == [("removed", 22)]
+    AuditRecord.objects.filter(chain=last["chain"])._raw_delete(AuditRecord.objects.db)
+    assert ["whole chain" in finding.text for finding in findings()] == [True]
+
+
+def test_command_names_what_it_found_and_fails(
+    stored: list[Frame], capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("audit", "verify")
+    assert "whole" in capsys.readouterr().out
+    change(5, principal="mallory")
+    with pytest.raises(CommandError):
+        call_command("audit", "verify")
+    assert "altered: chain" in capsys.readouterr().out
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def verify_lines(tmp_path: Path, lines: list[bytes]) -> set[str]:
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return {finding.kind for finding in verify_file(path, [signing_key()], Summary(), lambda count: None)}
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        (lambda lines: lines, set()),
+        (lambda lines: lines + lines[3:6], set()),
+        (lambda lines: lines[:5] + lines[6:], {"removed"}),
+        (lambda lines: [line.replace(b"alice", b"mallory") for line in lines], {"altered", "forged"}),
+        (lambda lines: [*lines[:5], lines[6], lines[5], *lines[7:]], {"reordered"}),
+        (lambda lines: [*lines, b"not a record"], {"altered"}),
+    ],
+    ids=["whole", "delivered twice", "removed", "altered", "reordered", "junk"],
+)
+def test_file_is_verified_line_by_line(
+    chain: list[Frame], tmp_path: Path, tamper: Callable[[list[bytes]], list[bytes]], found: set[str]
+) -> None:
+    lines = [json_line(frame) for frame in chain]
+    assert verify_lines(tmp_path, tamper(lines)) <= found | ({"altered"} if found else set())
+    assert (verify_lines(tmp_path, tamper(lines)) != set()) == bool(found)
+
+
+# --- what is allowed ------------------------------------------------------------------------
+
+
+def test_retention_removes_the_old_records_itself_and_the_rest_verifies(
+    make_recorder: MakeRecorder, spool: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.GATEWAY_AUDIT_RETENTION_DAYS = 30
+    now = datetime.now(UTC)
+    recorder = make_recorder(key=signing_key())
+    for days in (40, 35, 31, 29, 10, 0):
+        recorder.record("request_completed", REQUEST, now=(now - timedelta(days=days)).timestamp())
+    monkeypatch.setattr(audit, "_recorder", recorder)
+    batch = next_batch(spool, {}, 1000)
+    DatabaseSink().deliver(batch.frames)
+    # The record that opens the chain has the time of the first record.
+    assert apply_retention(now) == 4
+    assert "removed" in kinds()
+    recorder.close()
+    DatabaseSink().deliver(next_batch(spool, batch.offsets, 1000).frames)
+    assert findings() == []
+    applied = orjson.loads(AuditRecord.objects.get(event="retention_applied").body)
+    assert (applied["removed"], applied["days"]) == (4, 30)
+
+
+def test_records_can_not_be_saved_or_deleted_as_ordinary_rows(stored: list[Frame]) -> None:
+    record = AuditRecord.objects.first()
+    assert record is not None
+    with pytest.raises(ImmutableRecord):
+        record.save()
+    with pytest.raises(ImmutableRecord):
+        record.delete()
+
+
+def test_record_that_is_delivered_again_is_passed_over(stored: list[Frame]) -> None:
+    DatabaseSink().deliver(stored)
+    assert AuditRecord.objects.count() == len(stored)
+    assert connection.vendor == "sqlite"
+
+
+def test_frame_that_is_no_record_is_refused_alone(chain: list[Frame]) -> None:
+    from auditlog.sinks.sink import SinkRejected
+
+    broken = [chain[0], replace_body(chain[1], b"{torn"), chain[2]]
+    with pytest.raises(SinkRejected) as refusal:
+        DatabaseSink().deliver(broken)
+    assert list(refusal.value.reasons) == [1]
+    assert AuditRecord.objects.count() == 2
+
+
+def replace_body(frame: Frame, body: bytes) -> Frame:
+    return frame._replace(body=body)
