@@ -10,6 +10,7 @@ from tests.end_to_end.control import PROJECT_DIR
 from tests.end_to_end.gateway_process import clean_environment
 from tests.services.deadline import wait_until
 from tests.services.ports import free_port
+from tests.services.process_table import Process, live_processes
 
 SERVICE_OPTIONS = {
     9001: "--backtest-engine-port",
@@ -68,12 +69,9 @@ class DemoRun:
     def curl_lines(self) -> list[str]:
         return re.findall(r"^  (curl .+)$", self.output, re.MULTILINE)
 
-    def processes(self) -> list[str]:
-        """The command lines of all processes of this run that still live."""
-        listed = subprocess.run(
-            ["ps", "-o", "pid=,stat=,args=", "-s", str(self.process.pid)], capture_output=True, text=True
-        ).stdout
-        return [line for line in listed.splitlines() if " Z" not in line[:20]]
+    def processes(self) -> list[Process]:
+        """All processes of this run that still live."""
+        return [process for process in live_processes() if process.session == self.process.pid]
 
     def stop(self, number: signal.Signals, whole_group: bool) -> int:
         """End it as a terminal (Ctrl-C: the whole group) or a supervisor (make alone) does."""

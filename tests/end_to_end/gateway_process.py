@@ -17,6 +17,7 @@ from tests.end_to_end.control import PROJECT_DIR, Control
 from tests.end_to_end.raw_client import RawClient, RawResponse, exchange
 from tests.services.deadline import wait_until
 from tests.services.ports import free_port
+from tests.services.process_table import Process, family
 from tests.services.server_process import ServerProcess
 
 START_SECONDS = 60.0
@@ -82,6 +83,10 @@ class GatewayProcess:
     @property
     def pid(self) -> int:
         return self.server.pid
+
+    def servers(self) -> list[Process]:
+        """The gateway's process and its workers, without the audit shipper."""
+        return [process for process in family(self.pid) if " audit ship" not in process.command]
 
     # --- life ---------------------------------------------------------------------------------
 

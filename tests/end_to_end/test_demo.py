@@ -1,6 +1,7 @@
 """`make run`: what a newcomer gets, keeps, and gets rid of."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -96,8 +97,8 @@ def test_taken_port_is_named_and_nothing_starts(demonstrations: Demonstrations) 
 def test_end_of_a_service_ends_everything_and_is_said(demonstrations: Demonstrations) -> None:
     run = demonstrations.start()
     run.wait_until_ready()
-    fleet = next(line for line in run.processes() if line.rstrip().split("-m examples ")[-1].startswith("--"))
-    subprocess.run(["kill", "-KILL", fleet.split()[0]], check=True)
+    fleet = next(process for process in run.processes() if process.command.split()[1:3] == ["-m", "examples"])
+    os.kill(fleet.pid, signal.SIGKILL)
     assert run.process.wait(60) != 0
     assert "the example services ended by itself" in run.output
     wait_until(lambda: not run.processes(), "every process of the run has ended")

@@ -19,6 +19,7 @@ from tests.end_to_end.upstream_script import read_body, response, send, wait_for
 from tests.services.deadline import wait_until
 from tests.services.ports import free_port
 from tests.services.postgresql import PostgresqlServer
+from tests.services.process_table import Process, with_variable
 from tests.services.redis import RedisServer
 
 KEY = f"X-API-Key: {ALICE_KEY}"
@@ -251,14 +252,7 @@ def test_request_that_never_ends_is_cut_off_when_the_drain_is_over(
     running.release()
 
 
-def processes_of(gateway: GatewayProcess) -> list[str]:
+def processes_of(gateway: GatewayProcess) -> list[Process]:
     """Every process that works on this gateway's data: the parent, its worker, the audit shipper."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            environment = path.read_bytes()
-        except OSError:
-            continue
-        if f"GATEWAY_DATA_DIR={gateway.data_dir}\0".encode() in environment:
-            found.append(path.parent.name)
-    return [pid for pid in found if "control_loop" not in Path(f"/proc/{pid}/cmdline").read_text()]
+    found = with_variable("GATEWAY_DATA_DIR", str(gateway.data_dir))
+    return [process for process in found if "control_loop" not in process.command]

@@ -4,7 +4,6 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -26,6 +25,7 @@ from tests.end_to_end.upstream_script import (
     wait_for_hang_up,
 )
 from tests.services.deadline import wait_until
+from tests.services.process_table import memory_bytes, open_files
 
 # /hasty waits 0.5 s for a connection, a response, and the next byte of one.
 TIMEOUT_SECONDS = 0.5
@@ -180,11 +180,11 @@ def test_reader_that_stops_stops_the_upstream_and_nobody_else(
     with gateway.connect(receive_buffer_bytes=65_536) as client:
         client.send(request_bytes(f"/patient/{name}"))
         client.read_head()
-        before = memory_bytes(gateway)
+        before = memory_bytes(gateway.servers())
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:
             assert gateway.request("GET", f"/open/{name}").status == 200
-        assert memory_bytes(gateway) - before < 8_000_000
+        assert memory_bytes(gateway.servers()) - before < 8_000_000
     upstream.wait_until_closed(upstream.wait_for_request(f"/patient/{name}"))
 
 
@@ -210,33 +210,11 @@ def test_many_clients_that_leave_leave_no_open_files(
         f"/patient/{name}", [read_body(), send(CHUNKED_HEAD + chunk(b"hello")), wait_for_hang_up()]
     )
     gateway.request("GET", f"/open/{name}")
-    before = open_files(gateway)
+    before = open_files(gateway.servers())
     for _ in range(100):
         with gateway.connect() as client:
             client.send(request_bytes(f"/patient/{name}"))
             client.read_until(b"hello")
-    wait_until(lambda: open_files(gateway) <= before + 3, "the gateway's open files are as few as before")
-
-
-def family(gateway: GatewayProcess) -> list[int]:
-    """The gateway's process and its children."""
-    pids, unseen = [gateway.pid], [gateway.pid]
-    while unseen:
-        pid = unseen.pop()
-        with open(f"/proc/{pid}/task/{pid}/children") as file:
-            children = [int(child) for child in file.read().split()]
-        pids += children
-        unseen += children
-    return pids
-
-
-def memory_bytes(gateway: GatewayProcess) -> int:
-    total = 0
-    for pid in family(gateway):
-        with open(f"/proc/{pid}/statm") as file:
-            total += int(file.read().split()[1]) * 4096
-    return total
-
-
-def open_files(gateway: GatewayProcess) -> int:
-    return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in family(gateway))
+    wait_until(
+        lambda: open_files(gateway.servers()) <= before + 3, "the gateway's open files are as few as before"
+    )

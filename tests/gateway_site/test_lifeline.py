@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.services.deadline import wait_until
+from tests.services.process_table import live_processes
 
 PARENT = """
 import os, signal, subprocess, sys
@@ -24,10 +25,7 @@ def start_parent(parent: str) -> "subprocess.Popen[str]":
 
 
 def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return any(process.pid == pid for process in live_processes())
 
 
 def test_child_of_a_killed_parent_is_sent_the_signal() -> None:

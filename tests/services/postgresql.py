@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.deadline import wait_until
 from tests.services.ports import free_port
 from tests.services.server_process import SEARCH_PATH, ServerProcess
 
@@ -68,6 +69,17 @@ class PostgresqlServer:
         command = [str(self.binaries / "postgres"), *options]
         self.server = ServerProcess(command, self.directory / "postgres.log", user=self.user)
         self.server.wait_for_port(self.port)
+        # It listens before it lets anybody in.
+        wait_until(self._lets_in, "PostgreSQL accepts a session", timeout_seconds=30)
+
+    def _lets_in(self) -> bool:
+        import psycopg
+
+        try:
+            psycopg.connect(self.url("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self) -> None:
         # SIGINT is PostgreSQL's fast shutdown: it doesn't wait for clients to leave.
