@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from typing import Any
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport
 from picows.picows import WSProtocol
 
 from routing.relay import close_codes
@@ -61,6 +61,7 @@ class UpstreamLeg(WSListener):  # type: ignore[misc]
         self._reading_paused = False
         self._close_sent = False
         self._gone: asyncio.Future[None] | None = None
+        self._verdict: asyncio.Task[None] | None = None
 
     # --- writing -------------------------------------------------------------------------
     @property
@@ -117,7 +118,8 @@ class UpstreamLeg(WSListener):  # type: ignore[misc]
         self.frames += 1
         kind = frame.msg_type
         whole = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3) and self._kind == CONTINUATION
-        if self._close_sent or self.closing is not None:
+        # picows goes on parsing for a moment after a frame that it has closed for.
+        if self._close_sent or self.closing is not None or transport.is_close_frame_sent:
             if kind == CLOSE:
                 self._underlying.close()
             return
@@ -201,6 +203,8 @@ class UpstreamLeg(WSListener):  # type: ignore[misc]
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.ended = True
+        if transport.is_close_frame_sent:
+            self._verdict = asyncio.ensure_future(_fetch_verdict(transport))
         if self.closing is None and not self._close_sent:
             self._note_parser_verdict(transport)
         if self.resumed is not None and not self.resumed.done():
@@ -233,6 +237,14 @@ class UpstreamLeg(WSListener):  # type: ignore[misc]
         answer.transport.set_protocol(protocol)
         _feed(protocol, answer.tail)
         answer.transport.resume_reading()
+
+
+async def _fetch_verdict(transport: WSTransport) -> None:
+    """The parser keeps its error for whoever waits; left there it would be logged as forgotten."""
+    try:
+        await transport.wait_disconnected()
+    except WSProtocolError:
+        pass
 
 
 _SWITCHED = (

@@ -59,6 +59,8 @@ class Relay:
     async def run(self) -> None:
         """Pump until the connection has ended on both sides, or has been given up."""
         self._task = asyncio.current_task()
+        # What came together with the upstream's handshake, before the client was accepted.
+        self._pass_on()
         try:
             await self._read_client()
             if self._sending and not self._client_gone:
@@ -124,7 +126,7 @@ class Relay:
 
     def _pass_on(self) -> None:
         """Send what has come for the client, one message at a time; called when there is news of the leg."""
-        if self._sending or self._ended_at:
+        if self._sending or self._ended_at or self._task is None:
             return
         leg = self.leg
         if leg.inbox:

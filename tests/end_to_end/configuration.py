@@ -60,3 +60,36 @@ def shared_configuration(upstream_url: str) -> dict[str, Any]:
             route("one-host", "/hosted", hosts=["one.test"]),
         ],
     )
+
+
+def websocket_configuration(upstream_url: str) -> dict[str, Any]:
+    """Routes of the WebSocket tests, all to one upstream; what it does is the last part of the path."""
+    services = [
+        service("sockets", upstream_url, timeouts={"connect": 1, "response": 1, "idle": 5}),
+        service("nobody", "http://127.0.0.1:1"),
+    ]
+    options: dict[str, dict[str, Any]] = {
+        "open": {},
+        "small": {"max_message_bytes": 1000},
+        "large": {"max_message_bytes": 16_777_216},
+        "rate": {"messages_per_second": 20},
+        "bytes": {"bytes_per_second": 10_000},
+        "young": {"max_age": 1},
+        "busy": {"idle_timeout": 1},
+        "few": {"max_connections": 2},
+        "pinged": {"ping_interval": 1},
+        "listed": {"allowed_origins": ["https://app.example.com"]},
+        "any": {"allowed_origins": ["*"]},
+    }
+    routes = [
+        route(name, f"/{name}", to="sockets", websocket=True, websocket_options=chosen)
+        for name, chosen in options.items()
+    ]
+    routes += [
+        route("private", "/private", "sockets", "authenticated", websocket=True),
+        route("query", "/query", "sockets", "authenticated", websocket=True, query_api_key=True),
+        route("orders", "/orders", "sockets", "granted", asset="orders", websocket=True),
+        route("no-sockets", "/no-sockets", to="sockets"),
+        route("nowhere", "/nowhere", to="nobody", websocket=True),
+    ]
+    return configuration(services, routes)

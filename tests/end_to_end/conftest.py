@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.certificates import CertificateAuthority
-from tests.end_to_end.configuration import shared_configuration
+from tests.end_to_end.configuration import shared_configuration, websocket_configuration
 from tests.end_to_end.control import PROJECT_DIR
 from tests.end_to_end.gateway_process import GatewayProcess, clean_environment
 from tests.end_to_end.stub_upstream import StubUpstream
+from tests.end_to_end.websocket_upstream import WebSocketUpstream
 
 StartGateway = Callable[..., GatewayProcess]
 _numbers = itertools.count(1)
@@ -61,6 +62,28 @@ def gateway(
     running = GatewayProcess(
         tmp_path_factory.mktemp("gateway"),
         configuration=shared_configuration(upstream.url),
+        template=migrated_template,
+    )
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def sockets() -> Iterator[WebSocketUpstream]:
+    """The upstream of the WebSocket tests."""
+    running = WebSocketUpstream()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def relay(
+    sockets: WebSocketUpstream, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """The gateway of the WebSocket tests: as with `gateway`, leave it as it is."""
+    running = GatewayProcess(
+        tmp_path_factory.mktemp("relay"),
+        configuration=websocket_configuration(sockets.url),
         template=migrated_template,
     )
     yield running
