@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Field
+from django.db.models import Field, ProtectedError
 from django.forms import Textarea
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from simple_history.admin import SimpleHistoryAdmin
@@ -48,20 +48,27 @@ class ConfigurationAdmin(ListFields, SimpleHistoryAdmin, ModelAdmin):
                 return super().changeform_view(request, *args, **kwargs)
         except ValidationError as error:
             # The form was valid; what the model refuses now was changed meanwhile by somebody else.
-            self.message_user(request, " ".join(error.messages), messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
+            return self._refused(request, error)
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:
             with one_revision():
                 return super().changelist_view(request, *args, **kwargs)
-        except ValidationError as error:
-            self.message_user(request, " ".join(error.messages), messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
+        except (ValidationError, ProtectedError) as error:
+            return self._refused(request, error)
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        with one_revision():
-            return super().delete_view(request, *args, **kwargs)
+        try:
+            with one_revision():
+                return super().delete_view(request, *args, **kwargs)
+        except ProtectedError as error:
+            return self._refused(request, error)
+
+    def _refused(self, request: HttpRequest, error: ValidationError | ProtectedError) -> HttpResponse:
+        """Say what the models refused after the page had found nothing wrong."""
+        words = error.messages if isinstance(error, ValidationError) else [str(error.args[0])]
+        self.message_user(request, " ".join(words), messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
 
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         # A revert would revive revoked keys and expired grants; the past can only be looked at.

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, QuerySet
+from django.db.models import Count, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -12,7 +12,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from accounts.configuration_admin import ConfigurationAdmin
-from accounts.revisions import current_revision
+from accounts.revisions import Revision
 from routing.models import GatewaySettings, HeaderRule, RateLimit, Route, Service, Target, Worker
 from routing.validators import AUTHENTICATORS
 
@@ -207,16 +207,16 @@ class WorkerAdmin(ModelAdmin):
     ordering = ["node", "pid"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        self._newest = current_revision()
-        return super().get_queryset(request)
+        newest = Revision.objects.filter(pk=1).values("number")
+        return super().get_queryset(request).annotate(newest=Subquery(newest))
 
     @display(description="state", label={"current": "success", "behind": "warning", "stale": "danger"})
     def state(self, worker: Worker) -> str:
-        return worker_state(worker, self._newest)
+        return worker_state(worker, worker.newest)
 
     @display(description="newest revision")
     def newest_revision(self, worker: Worker) -> int:
-        return self._newest
+        return worker.newest
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

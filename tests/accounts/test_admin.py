@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import connection
+from django.db.models import ProtectedError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -261,3 +262,19 @@ def test_the_past_can_not_be_restored(admin: AdminClient) -> None:
 @pytest.mark.parametrize("page", ["", "accounts/principal/", "accounts/apikey/", "accounts/grant/"])
 def test_nobody_sees_the_admin_without_signing_in(client: AdminClient, db: None, page: str) -> None:
     assert client.get(f"/admin/{page}").url.startswith("/admin/login/")
+
+
+def test_what_is_protected_meanwhile_is_said_and_not_deleted(
+    admin: AdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = Role.objects.get(name="engineer")
+    before = current_revision()
+
+    def protected_by_now(self: Role, *args: object) -> None:
+        raise ProtectedError("A route requires the role engineer.", {role})
+
+    monkeypatch.setattr(Role, "delete", protected_by_now)
+    path = f"/admin/accounts/role/{role.pk}/delete/"
+    answer = admin.post(path, {"post": "yes"}, follow=True)
+    assert "A route requires the role engineer." in errors_of(answer)
+    assert current_revision() == before
