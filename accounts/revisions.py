@@ -151,14 +151,21 @@ def _subjects(instance: models.Model) -> set[ChangeKey]:
     return named() if named else {ChangeKey(instance._meta.label, str(instance.pk))}
 
 
-def _relinked(instance: models.Model, action: str, reverse: bool, pk_set: Any, model: Any, **_: Any) -> None:
+def _relinked(
+    sender: Any, instance: models.Model, action: str, reverse: bool, pk_set: Any, model: Any, **_: Any
+) -> None:
     if not action.startswith("post_") and action != "pre_clear":
         return
     if not reverse:
         record_change(instance._meta.label, instance.pk)
         return
     # role.principals.set(...): the rows that changed are at the other end.
-    for key in pk_set or ():
+    for key in _linked(sender, instance, model) if action == "pre_clear" else pk_set or ():
         record_change(model._meta.label, key)
-    if action == "pre_clear":
-        record_change(instance._meta.label, instance.pk)
+
+
+def _linked(through: Any, instance: models.Model, model: Any) -> list[Any]:
+    """Keys of the `model` rows that a clear() from the far side is about to cut off: it names none."""
+    columns = {field.related_model: field.attname for field in through._meta.fields if field.is_relation}
+    rows = through.objects.filter(**{columns[type(instance)]: instance.pk})
+    return list(rows.values_list(columns[model], flat=True))

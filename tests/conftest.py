@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.services.postgresql",
     "tests.services.nginx",
     "tests.services.browser",
+    "tests.services.committed_database",
 ]
 
 
