@@ -16,6 +16,14 @@ from routing.models import GatewaySettings, HeaderRule, RateLimit, Route, Servic
 
 SOON = timedelta(days=30)
 LATEST_CHANGES = 12
+# Columns that say what a row belongs to, and the model whose name says it.
+_ENDS = (
+    ("group_id", Principal),
+    ("member_id", Principal),
+    ("principal_id", Principal),
+    ("asset_id", Asset),
+    ("route_id", Route),
+)
 _CHANGE_WORDS = {"+": "created", "~": "changed", "-": "deleted"}
 
 
@@ -97,10 +105,25 @@ def _latest_changes() -> list[dict[str, Any]]:
         for record in model.history.select_related("history_user").order_by("-history_date")[:LATEST_CHANGES]
     ]
     rows.sort(key=lambda record: record.history_date, reverse=True)
-    return [_change(record) for record in rows[:LATEST_CHANGES]]
+    names = _ends_of(rows[:LATEST_CHANGES])
+    return [_change(record, names) for record in rows[:LATEST_CHANGES]]
 
 
-def _change(record: Any) -> dict[str, Any]:
+def _ends_of(records: list[Any]) -> dict[tuple[type[Any], int], str]:
+    """Names of the rows that grants, memberships, limits and header rules belong to: a query a model."""
+    wanted: dict[type[Any], set[int]] = {}
+    for record in records:
+        for column, model in _ENDS:
+            if (pk := getattr(record, column, None)) is not None:
+                wanted.setdefault(model, set()).add(pk)
+    return {
+        (model, pk): name
+        for model, pks in wanted.items()
+        for pk, name in model.objects.filter(pk__in=pks).values_list("pk", "name")
+    }
+
+
+def _change(record: Any, names: dict[tuple[type[Any], int], str]) -> dict[str, Any]:
     meta = record.instance_type._meta
     url = ""
     if record.history_type != "-" and meta.model not in (Membership, Target, RateLimit, HeaderRule):
@@ -108,15 +131,16 @@ def _change(record: Any) -> dict[str, Any]:
     return {
         "when": record.history_date,
         "who": record.history_user or record.history_change_reason or "the command line",
-        "what": f"{meta.verbose_name} {_name_of(record)}",
+        "what": f"{meta.verbose_name} {_name_of(record, names)}",
         "how": _CHANGE_WORDS[record.history_type],
         "url": url,
     }
 
 
-def _name_of(record: Any) -> str:
-    """A name without a query a row: a grant's two ends would be read one by one."""
-    for column in ("name", "url", "path"):
-        if value := getattr(record, column, None):
-            return str(value)
-    return f"no. {record.id}"
+def _name_of(record: Any, names: dict[tuple[type[Any], int], str]) -> str:
+    """The row's own name and those of the rows it belongs to, as far as they are still there."""
+    own = getattr(record, "name", "") or getattr(record, "url", "")
+    if record.instance_type is Route:
+        return own
+    ends = [names.get((model, getattr(record, column, None) or 0), "") for column, model in _ENDS]
+    return " · ".join(part for part in (own, *ends) if part) or f"no. {record.id}"

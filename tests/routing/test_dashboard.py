@@ -64,6 +64,12 @@ def test_the_latest_changes_name_who_and_what_deletions_too(admin: AdminClient) 
     assert newest["who"] == admin.principal
 
 
+def test_a_change_of_a_grant_names_both_ends(admin: AdminClient) -> None:
+    alice, orders = Principal.objects.create(name="alice"), Asset.objects.create(name="orders")
+    Grant.objects.create(principal=alice, asset=orders, actions=["read"])
+    assert context_of(admin)["changes"][0]["what"] == "grant alice · orders"
+
+
 def test_the_page_takes_as_many_queries_for_many_rows_as_for_few(admin: AdminClient) -> None:
     counts = []
     for first, last in ((0, 3), (3, 20)):
