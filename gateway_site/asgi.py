@@ -25,6 +25,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from django.urls import re_path
 
+from gateway_site import draining
 from routing.consumers import RelayConsumer
 from routing.startup import DataPlane
 from routing.views import ProxyView
@@ -102,6 +103,8 @@ class FrontDoor:
             if message["type"] == "lifespan.startup":
                 if self._serves_data:
                     await self._start()
+                if self._data_plane is not None:
+                    draining.state.listen(self._data_plane.drain)
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 if self._data_plane is not None:

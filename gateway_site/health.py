@@ -6,6 +6,8 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from gateway_site import draining
+
 logger = logging.getLogger("gatehouse.health")
 
 
@@ -25,6 +27,8 @@ def readiness(request: HttpRequest) -> HttpResponse:
     checks = {"database": _database_problem()}
     if settings.GATEWAY_REDIS_URL:
         checks["redis"] = _redis_problem()
+    if draining.state.announced:
+        checks["draining"] = True
     failing = sorted(name for name, problem in checks.items() if problem)
     body = {
         "status": "unavailable" if failing else "ready",

@@ -22,6 +22,7 @@ from routing.pipeline.exchange import Exchange
 from routing.pipeline.hygiene import read_scope, start_exchange
 from routing.relay import close_codes
 from routing.relay.handshake import Handshake, UpstreamAnswer, upgrade_request, wait_for_answer
+from routing.relay.keepalive import keep_clients_alive
 from routing.relay.pump import Receive, Relay, Send
 from routing.runtime import Runtime, current_runtime
 from routing.snapshot import CompiledRoute, CompiledTarget
@@ -50,6 +51,7 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
         exchange = start_exchange(scope)
         try:
             await receive()  # websocket.connect
+            keep_clients_alive()
             route = await self.initial_exchange(runtime, exchange, scope)
             await self.relay(runtime, exchange, route, scope, receive, send)
         except GatewayError as error:
