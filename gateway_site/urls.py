@@ -10,6 +10,7 @@ urlpatterns = [
     path("health", health.health),
     path("v1/health", health.readiness),
     path("", include("auditlog.api.urls")),
+    path("", include("routing.api.urls")),
     path("admin/", admin.site.urls),
 ]
 

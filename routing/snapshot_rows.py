@@ -47,13 +47,14 @@ def read_rows(revision: int) -> Rows:
     """Every enabled route and every service, in six queries, as JSON-able values."""
     return Rows(
         revision=revision,
-        settings=_settings(),
+        settings=read_settings(),
         services=_services(),
         routes=_routes(),
     )
 
 
-def _settings() -> dict[str, Any]:
+def read_settings() -> dict[str, Any]:
+    """The row of settings; empty before it has been saved."""
     row = GatewaySettings.objects.filter(pk=1).values("trusted_proxies", "cors_origins").first()
     return dict(row) if row else {}
 

@@ -1,0 +1,1 @@
+"""The routing part of the gateway's own API."""
