@@ -47,7 +47,11 @@ def carry_by_celery(sink: str, frames: Sequence[Frame]) -> None:
     seconds = settings.GATEWAY_AUDIT_TASK_SECONDS
     try:
         result = deliver.apply_async(
-            (sink, pack(frames)), retry=True, retry_policy=PUBLISH_ATTEMPTS, expires=seconds * 10
+            (sink, pack(frames)),
+            argsrepr=f"({sink!r}, …)",
+            retry=True,
+            retry_policy=PUBLISH_ATTEMPTS,
+            expires=seconds * 10,
         )
         answer = result.get(timeout=seconds)
         result.forget()

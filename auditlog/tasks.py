@@ -1,11 +1,14 @@
 """The background work of the audit log as Celery tasks: delivery to sinks, and retention."""
 
+import logging
 from typing import Any
 
 from celery import shared_task
 
 from auditlog.carrier import carry_here, unpack
 from auditlog.sinks.sink import SinkMisconfigured, SinkRejected, SinkUnavailable
+
+logger = logging.getLogger("gatehouse.audit")
 
 RETRIES = 3
 
@@ -29,6 +32,14 @@ def deliver(self: Any, sink: str, packed: str) -> dict[str, Any]:
         return {"outcome": "unavailable", "reason": str(error)}
     except SinkRejected as rejection:
         return {"outcome": "rejected", "reasons": rejection.reasons}
+    except Exception as error:
+        # The task's edge: a fault of the sink's code. The shipper finds the record that brings it about.
+        logger.exception("audit sink %s failed", sink)
+        frames = unpack(packed)
+        return {
+            "outcome": "rejected",
+            "reasons": dict.fromkeys(range(len(frames)), f"{type(error).__name__}: {error}"),
+        }
     return {"outcome": "stored"}
 
 

@@ -29,7 +29,12 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     # Longer than a batch to the slowest sink with its retries; a task older than this was lost.
     broker_transport_options={"visibility_timeout": 300},
+    result_backend_transport_options={
+        "retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.5, "interval_max": 1}
+    },
     broker_connection_retry_on_startup=True,
+    # What ran while the broker was away is delivered again; it must not run on beside its twin.
+    worker_cancel_long_running_tasks_on_connection_loss=True,
     broker_connection_timeout=5,
     worker_hijack_root_logger=False,
     timezone="UTC",

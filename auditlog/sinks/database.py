@@ -119,7 +119,8 @@ def _copy_text(rows: list[list[Any]]) -> str:
 
 
 def _copy(cursor: Any, table: str, data: str) -> None:
-    with cursor.copy(_COPY.format(table=table)) as copy:
+    # COPY is psycopg's own: Django does not translate its errors by itself.
+    with connection.wrap_database_errors, cursor.copy(_COPY.format(table=table)) as copy:
         copy.write(data)
 
 
