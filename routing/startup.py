@@ -1,6 +1,7 @@
 """Build and start the data plane of a process, and stop it in good order."""
 
 import asyncio
+import gc
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -52,6 +53,9 @@ class DataPlane:
         await self._replica.start(settings.GATEWAY_REDIS_URL)
         self._sweep = asyncio.create_task(self.runtime.sweep_forever())
         set_runtime(self.runtime)
+        # What is there by now stays: a full collection would stop every request to look at all of it.
+        gc.collect()
+        gc.freeze()
 
     async def drain(self, seconds: float) -> bool:
         """End what would never end by itself; whether all of it was gone in time."""
