@@ -25,10 +25,12 @@ class Recorder:
         audit: Audit,
         settle: Settle | None = None,
         has_room: Callable[[], bool] | None = None,
+        note_key: Callable[[int, float], None] | None = None,
     ) -> None:
         self._access_log = access_log
         self._audit = audit
         self._has_room = has_room
+        self._note_key = note_key
         self.settle = settle
 
     def check_room(self) -> None:
@@ -58,6 +60,9 @@ class Recorder:
                 duration_ms,
                 None if error is None else _extra(error),
             )
+        identity = exchange.identity
+        if self._note_key is not None and identity is not None and identity.credential is not None:
+            self._note_key(identity.credential.id, exchange.started_at)
         self._audit(event, _audit_fields(exchange, error, duration_ms))
 
     def record_connected(self, exchange: Exchange) -> None:

@@ -13,6 +13,7 @@ from accounts.tickets import ticket_book
 from auditlog import recorder as audit
 from routing import configuration_source
 from routing.access_log import AccessLog
+from routing.key_usage import KeyUsage
 from routing.last_good import LastGood
 from routing.pipeline.errors import AuditUnavailable
 from routing.pipeline.hygiene import HygieneLimits
@@ -32,7 +33,8 @@ class DataPlane:
         # One thread: configuration is read in order, and a slow database holds up nothing else.
         self._replica_thread = ThreadPoolExecutor(1, thread_name_prefix="replica")
         self._lookup_threads = ThreadPoolExecutor(2, thread_name_prefix="credential-lookup")
-        self.runtime = build_runtime(self._lookup_threads)
+        usage = KeyUsage()
+        self.runtime = build_runtime(self._lookup_threads, usage)
         self._replica = Replica(
             self.runtime,
             CompileDefaults(
@@ -41,7 +43,7 @@ class DataPlane:
                 tuple(settings.GATEWAY_CORS_ORIGINS),
             ),
             LastGood(settings.GATEWAY_DATA_DIR / "last_good"),
-            WorkerReport(settings.GATEWAY_ROLE),
+            WorkerReport(settings.GATEWAY_ROLE, usage),
             self._replica_thread,
         )
         self._sweep: asyncio.Task[None] | None = None
@@ -74,7 +76,7 @@ class DataPlane:
         self._lookup_threads.shutdown(wait=False)
 
 
-def build_runtime(lookup_threads: ThreadPoolExecutor | None = None) -> Runtime:
+def build_runtime(lookup_threads: ThreadPoolExecutor | None = None, usage: KeyUsage | None = None) -> Runtime:
     """A runtime by the settings, without a configuration yet."""
     directory = Directory(settings.GATEWAY_API_KEY_PEPPER.encode(), settings.GATEWAY_DIRECTORY_PRELOAD)
     static_identities(directory, settings.GATEWAY_API_KEY)
@@ -86,7 +88,7 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None) -> Runtime:
     access_log = None
     if settings.GATEWAY_ACCESS_LOG:
         access_log = AccessLog(as_json=settings.GATEWAY_LOG_FORMAT != "text")
-    recorder = build_recorder(access_log)
+    recorder = build_recorder(access_log, usage)
     forwarder = Forwarder(pools)
     forwarder.settle = recorder.settle
     return Runtime(
@@ -106,12 +108,13 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None) -> Runtime:
     )
 
 
-def build_recorder(access_log: AccessLog | None) -> Recorder:
+def build_recorder(access_log: AccessLog | None, usage: KeyUsage | None = None) -> Recorder:
     """The recorder by the settings: one that counts what it can't store, or one that refuses."""
+    note_key = usage.note if usage is not None else None
     if not settings.GATEWAY_AUDIT_REQUIRED:
-        return Recorder(access_log, audit.record)
+        return Recorder(access_log, audit.record, note_key=note_key)
     settle = _settle if settings.GATEWAY_AUDIT_FSYNC == "always" else None
-    return Recorder(access_log, _record_or_refuse, settle, audit.has_room)
+    return Recorder(access_log, _record_or_refuse, settle, audit.has_room, note_key)
 
 
 def _record_or_refuse(event: str, fields: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from routing.key_usage import KeyUsage
 from routing.models import Worker
 
 FORGOTTEN_AFTER = timedelta(days=1)
@@ -17,9 +18,10 @@ def node_name() -> str:
 
 
 class WorkerReport:
-    """The row of this process."""
+    """The row of this process, and what it saw of its keys' use."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, usage: KeyUsage) -> None:
+        self._usage = usage
         self._node = node_name()
         self._role = role
         self._started_at = timezone.now()
@@ -38,10 +40,12 @@ class WorkerReport:
                 "seen_at": now,
             },
         )
+        self._usage.write_when_due()
         if not self._written:
             self._written = True
             Worker.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
 
     def withdraw(self) -> None:
         """The process ends in good order: its row goes with it."""
+        self._usage.write()
         Worker.objects.filter(node=self._node, pid=os.getpid()).delete()
