@@ -147,10 +147,11 @@ class Replica:
         old = self._runtime.directory
         directory = old.emptied()
         directory.put_roles(everything.directory.roles)
-        for principal in everything.directory.principals:
-            directory.put_principal(principal)
+        # Principals last: a credential beyond the limit takes the principal of the one it pushes out along.
         for credential in everything.directory.credentials:
             directory.put_credential(credential)
+        for principal in everything.directory.principals:
+            directory.put_principal(principal)
         directory.put_absent(everything.directory.absent)
         return compile_snapshot(everything.rows, self._defaults), directory
 
@@ -166,10 +167,10 @@ class Replica:
             directory.drop_principal(principal_id)
         for credential_id in difference.gone_credentials:
             directory.drop_credential(credential_id)
-        for principal in difference.principals:
-            directory.put_principal(principal)
         for credential in difference.credentials:
             directory.put_credential(credential)
+        for principal in difference.principals:
+            directory.put_principal(principal)
         if snapshot is None and self._runtime.snapshot is not None:
             snapshot = self._runtime.snapshot.at_revision(difference.revision)
         if snapshot is not None:

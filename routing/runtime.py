@@ -82,9 +82,9 @@ class Runtime:
                 return
             # Rows older than what is served could bring a revoked key back to life.
             if self.snapshot is None or found.revision >= self.snapshot.revision:
+                self.directory.put_credential(found.credential)
                 for principal in found.principals:
                     self.directory.put_principal(principal)
-                self.directory.put_credential(found.credential)
                 return
         raise CredentialsUnavailable("the database is behind the configuration that is served")
 
