@@ -64,8 +64,14 @@ class Runtime:
         if under_way is None:
             under_way = asyncio.ensure_future(self._look_up(digest))
             self._lookups[digest] = under_way
-            under_way.add_done_callback(lambda _: self._lookups.pop(digest, None))
+            under_way.add_done_callback(lambda ended: self._looked_up(digest, ended))
         await asyncio.shield(under_way)
+
+    def _looked_up(self, digest: bytes, ended: "asyncio.Future[None]") -> None:
+        self._lookups.pop(digest, None)
+        if not ended.cancelled():
+            # Whoever waits is told; when all have left, nobody is, and asyncio would complain.
+            ended.exception()
 
     async def _look_up(self, digest: bytes) -> None:
         if self.find_credential is None:
