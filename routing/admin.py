@@ -120,7 +120,8 @@ class RouteAdmin(ConfigurationAdmin):
                     "max_body_bytes",
                     ("security_headers", "allow_encoded_slashes"),
                     "compute",
-                ]
+                ],
+                "description": "Rate limits and compute are stored, but without effect in this version.",
             },
         ),
         (

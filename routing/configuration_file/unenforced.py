@@ -26,9 +26,7 @@ UNENFORCED: tuple[Unenforced, ...] = (
         "services",
         lambda service: service["load_balancing"] != "round_robin",
     ),
-    Unenforced(
-        "identity jwt and forward", "services", lambda service: service["identity"] in ("jwt", "forward")
-    ),
+    Unenforced("identity jwt", "services", lambda service: service["identity"] == "jwt"),
     Unenforced("conditions (a grant that has one denies)", "grants", lambda grant: bool(grant["condition"])),
 )
 
