@@ -13,6 +13,7 @@ from django.db import connection
 from accounts.directory import Directory
 from accounts.identity import CredentialNotLoaded, Identity
 from routing import configuration_source
+from routing.key_usage import KeyUsage
 from routing.last_good import LastGood
 from routing.pipeline.hygiene import HygieneLimits
 from routing.record import Recorder
@@ -54,7 +55,7 @@ async def replica_of_the_database(
     """A replica that follows when `catch_up` is called (or after `start`), with threads of its own."""
     with ThreadPoolExecutor(1) as thread, ThreadPoolExecutor(2) as lookups:
         runtime = new_runtime(limit, lookups)
-        replica = Replica(runtime, CompileDefaults(), LastGood(directory), report("all"), thread)
+        replica = Replica(runtime, CompileDefaults(), LastGood(directory), report("all", KeyUsage()), thread)
         try:
             yield replica, runtime
         finally:
