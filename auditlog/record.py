@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from auditlog.escaping import DEFAULT_LIMIT, FIELD_LIMITS, escape_text, is_plain_line
-from auditlog.redaction import Redaction
+from auditlog.redaction import REMOVED, Redaction
 
 SCHEMA_VERSION = 1
 # A record shorter than this has no field over its limit.
@@ -135,6 +135,8 @@ class RecordEncoder:
         text = "\n".join((agent, *(str(word) for word in words[1:])))
         if len(text) > REMEMBERED_CHARACTERS or self.redaction.needs_look(text):
             return False
+        if words[2] is not None and self.redaction.method(str(words[2])) == REMOVED:
+            return False
         if len(self._known) >= WORDS_REMEMBERED:
             self._known.clear()
         self._known[words] = agent
@@ -142,6 +144,7 @@ class RecordEncoder:
 
     def _encode_with_care(self, event: str, fields: dict[str, Any], now: float, sequence: int) -> bytes:
         """Look at every field: redact, escape, cut."""
+        fields = self._without_strange_method(fields)
         careful: dict[str, Any] = {}
         for name, value in fields.items():
             if name in ENVELOPE:
@@ -156,6 +159,18 @@ class RecordEncoder:
         opening = self._envelope(event, now, sequence)
         rest = orjson.dumps(careful)[1:]
         return opening + rest if careful else opening[:-1] + rest
+
+    def _without_strange_method(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """A method that is none may be a secret in the wrong place; the reason quotes it."""
+        method = fields.get("method")
+        if not isinstance(method, str) or self.redaction.method(method) == method:
+            return fields
+        quoting = {
+            name: fields[name].replace(method, REMOVED)
+            for name in ("reason", "rule")
+            if isinstance(fields.get(name), str)
+        }
+        return fields | quoting | {"method": REMOVED}
 
     def _careful(self, name: str, value: Any, depth: int) -> Any:
         if isinstance(value, str | bytes):

@@ -31,6 +31,8 @@ _MAIL = re.compile(
     r"(?<![A-Za-z0-9._%+\-])(?:[A-Za-z0-9._+\-]|%(?!40))+(?:@|%40)"
     r"[A-Za-z0-9](?:[A-Za-z0-9\-]*\.)+[A-Za-z]{2,24}"
 )
+# Registered methods look so (RFC 9110 9.1); anything else in their place may be anything.
+_METHOD = re.compile(r"[A-Z][A-Z_\-]{0,19}|")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,31}")
 
 # Query parameters whose values say how much is asked for, never who or with what right.
@@ -96,6 +98,17 @@ class Redaction:
         if self.email != "keep" and ("@" in text or "%40" in text):
             text = _MAIL.sub(lambda match: self.apply(self.email, match.group()), text)
         return text
+
+    def method(self, method: str) -> str:
+        return method if _METHOD.fullmatch(method) else REMOVED
+
+    def log_words(self, method: str, path: str, request_id: str) -> tuple[str, str, str]:
+        """A client's words as a line of the access log may show them."""
+        if self.needs_look(path):
+            path = self.path_text(path)
+        if self.needs_look(request_id):
+            request_id = self.text(request_id)
+        return self.method(method), path, request_id
 
     def path_text(self, path: str) -> str:
         """A path: as free text, then the segments that match a configured pattern by policy."""

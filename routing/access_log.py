@@ -8,6 +8,7 @@ import logging
 import os
 import queue
 import threading
+from collections.abc import Callable
 from time import gmtime, strftime
 from typing import Any
 
@@ -23,6 +24,9 @@ def _seconds_text(seconds: int) -> str:
 
 # now, event, request id, method, path, status, client address, duration in ms, more fields
 Noted = tuple[float, str, str, str, str, int, str, float, dict[str, Any] | None]
+
+# method, path and request id, without secrets
+Redact = Callable[[str, str, str], tuple[str, str, str]]
 
 
 class Timestamps:
@@ -49,9 +53,10 @@ def json_text(text: str) -> str:
 class AccessLog:
     """Lines of access events. `add` is called on the event loop; everything else is off it."""
 
-    def __init__(self, descriptor: int = 1, as_json: bool = True) -> None:
+    def __init__(self, descriptor: int = 1, as_json: bool = True, redact: Redact | None = None) -> None:
         self._descriptor = descriptor
         self._as_json = as_json
+        self._redact = redact
         self._noted: list[Noted] = []
         self._batches: queue.Queue[list[Noted] | None] = queue.Queue(QUEUE_LIMIT)
         self._dropped = 0
@@ -103,12 +108,20 @@ class AccessLog:
         line = self._json_line if self._as_json else self._text_line
         while (noted := self._batches.get()) is not None:
             try:
-                self._write("".join([line(*event) for event in noted]).encode())
+                self._write("".join([line(*self._redacted(event)) for event in noted]).encode())
             except OSError as error:
                 logger.warning("access log can't be written: %s", error)
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
                 logger.warning("access log dropped lines", extra={"dropped": dropped})
+
+    def _redacted(self, noted: Noted) -> Noted:
+        """A secret that a client put in its path or request id must not get into a log by that."""
+        if self._redact is None:
+            return noted
+        now, event, request_id, method, path, *rest = noted
+        method, path, request_id = self._redact(method, path, request_id)
+        return (now, event, request_id, method, path, *rest)  # type: ignore[return-value]
 
     def _json_line(
         self,

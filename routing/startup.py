@@ -11,6 +11,7 @@ from django.conf import settings
 from accounts.directory import Directory
 from accounts.tickets import ticket_book
 from auditlog import recorder as audit
+from auditlog.configuration import redaction_from_settings
 from routing import configuration_source
 from routing.access_log import AccessLog
 from routing.key_usage import KeyUsage
@@ -87,7 +88,9 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None, usage: KeyUs
     )
     access_log = None
     if settings.GATEWAY_ACCESS_LOG:
-        access_log = AccessLog(as_json=settings.GATEWAY_LOG_FORMAT != "text")
+        access_log = AccessLog(
+            as_json=settings.GATEWAY_LOG_FORMAT != "text", redact=redaction_from_settings().log_words
+        )
     recorder = build_recorder(access_log, usage)
     forwarder = Forwarder(pools)
     forwarder.settle = recorder.settle
