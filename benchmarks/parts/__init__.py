@@ -1,12 +1,12 @@
 """Everything that `make bench` measures: one file a part, registered here in the order of the report.
 
-A further part (a WebSocket echo, audit on and off, the rate at which records are shipped) is one more file
+A further part (a WebSocket echo, say) is one more file
 with a PART of its own and one more line below.
 """
 
 from __future__ import annotations
 
-from benchmarks.parts import comparison, matching, revocation, startup, transfer
+from benchmarks.parts import audit, comparison, matching, revocation, startup, transfer, websocket
 from benchmarks.parts.part import Part
 
 PARTS: list[Part] = [
@@ -15,4 +15,6 @@ PARTS: list[Part] = [
     startup.PART,
     revocation.PART,
     transfer.PART,
+    websocket.PART,
+    audit.PART,
 ]

@@ -1,0 +1,109 @@
+"""What the audit log costs: a record, shipping, and pages over a million rows in PostgreSQL."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from benchmarks.gateway import Installation
+from benchmarks.outcome import Figure, Outcome
+from benchmarks.parts.part import Part, Run
+
+RECORDS, QUICK_RECORDS = 60_000, 10_000
+ROWS, QUICK_ROWS = 1_000_000, 20_000
+ROUNDS, QUICK_ROUNDS = 5, 1
+# A tenth of the hundred microseconds that a request has on one core.
+WANTED_RECORD_US = 10.0
+WANTED_TO_POSTGRESQL, WANTED_TO_FILE, WANTED_PAGE_MS = 20_000, 50_000, 200
+
+
+def measure(run: Run) -> Outcome:
+    from tests.services.postgresql import PostgresqlServer
+
+    rounds = QUICK_ROUNDS if run.quick else ROUNDS
+    records, rows = (QUICK_RECORDS, QUICK_ROWS) if run.quick else (RECORDS, ROWS)
+    server = PostgresqlServer()
+    try:
+        run.say("timing a record")
+        cost = [_ask(run, f"record/{turn}", "record", 20_000) for turn in range(rounds)]
+        rates = {}
+        for sink, database in (("file", ""), ("database", ""), ("database", server.new_database())):
+            name = "PostgreSQL" if database else {"file": "file", "database": "SQLite"}[sink]
+            run.say(f"shipping to {name}")
+            rates[name] = [
+                _ask(run, f"{name}/{turn}", "ship", records, sink, database) for turn in range(rounds)
+            ]
+        run.say(f"{rows:,} rows")
+        database = server.new_database()
+        _ask(run, "pages", "fill", rows, "database", database)
+        pages = _ask(run, "pages", "pages", rows, "database", database)
+    finally:
+        server.remove()
+    return _report(rounds, rows, cost, rates, pages)
+
+
+def _ask(
+    run: Run, folder: str, work: str, count: int, sink: str = "file", database: str = ""
+) -> dict[str, float]:
+    extra = {"GATEWAY_AUDIT_SINKS": sink} | ({"GATEWAY_DATABASE_URL": database} if database else {})
+    installation = Installation(run.folder(f"audit/{folder}"), extra)
+    if sink == "database":
+        installation.manage("migrate")
+    return installation.ask("benchmarks.audit_work", work, "--count", str(count), "--sink", sink)
+
+
+def _report(
+    rounds: int,
+    rows: int,
+    cost: list[dict[str, float]],
+    rates: dict[str, list[dict[str, float]]],
+    pages: dict[str, float],
+) -> Outcome:
+    per_core = {
+        name: median(entry["delivered"] / entry["processor_seconds"] for entry in entries)
+        for name, entries in rates.items()
+    }
+    wall = {
+        name: median(entry["delivered"] / entry["wall_seconds"] for entry in entries)
+        for name, entries in rates.items()
+    }
+    dropped = sum(entry["dropped"] for entry in cost)
+    admin = max(taken for name, taken in pages.items() if name.startswith("admin"))
+    api = max(taken for name, taken in pages.items() if name.startswith("API"))
+    return Outcome(
+        title=PART.title,
+        parameters=[
+            f"Records of about 900 bytes with every field of a request; medians of {rounds} processes each.",
+            "Rates are per core: records over the processor seconds of the shipper and of the server process "
+            "that serves it, so that other work on the machine does not count.",
+            f"Pages over {rows:,} records of 30 days in PostgreSQL, through Django's whole stack; medians of 7.",
+        ],
+        columns=["what", "figure"],
+        rows=[[f"to {name}, records/s by the clock", f"{rate:,.0f}"] for name, rate in wall.items()]
+        + [[f"{name}, ms", f"{taken:.1f}"] for name, taken in pages.items()],
+        figures=[
+            Figure(
+                "A record, best of a process",
+                median(entry["seconds"] for entry in cost) * 1e6,
+                "µs",
+                at_most=WANTED_RECORD_US,
+            ),
+            Figure(
+                "Shipped to a file, per core", per_core["file"], "records/s", WANTED_TO_FILE, None, digits=0
+            ),
+            Figure(
+                "Shipped to PostgreSQL, per core, server included",
+                per_core["PostgreSQL"],
+                "records/s",
+                WANTED_TO_POSTGRESQL,
+                None,
+                digits=0,
+            ),
+            Figure("Shipped to SQLite, per core", per_core["SQLite"], "records/s", digits=0),
+            Figure(f"Slowest admin page, {rows:,} records", admin, "ms", at_most=WANTED_PAGE_MS, digits=1),
+            Figure(f"Slowest API page, {rows:,} records", api, "ms", at_most=WANTED_PAGE_MS, digits=1),
+        ],
+        problems=[f"{dropped:.0f} records were dropped while they were timed"] if dropped else [],
+    )
+
+
+PART = Part(name="audit", title="What the audit log costs", measure=measure)
