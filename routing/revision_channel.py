@@ -16,6 +16,7 @@ logger = logging.getLogger("gatehouse.revision_channel")
 
 CHANNEL = "gatehouse:revision"
 RECONNECT_SECONDS = 1.0
+GOODBYE_SECONDS = 1.0
 
 
 def announce_over_redis(number: int) -> None:
@@ -55,6 +56,8 @@ class RevisionListener:
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
+            # It says goodbye to Redis, if that listens.
+            await asyncio.wait({self._task}, timeout=GOODBYE_SECONDS)
 
     def _heard_in_process(self, number: int) -> None:
         if not self._stopped and not self._loop.is_closed():
