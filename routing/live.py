@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gatehouse.live")
 
-TICKS_PER_LOOK = 20  # of the sweep's: each connection is looked after once a second
+TICKS_PER_LOOK = 20  # of the sweep's: each connection is looked after at least once a second
 LOOKS_PER_QUESTION = 3  # time alone (an expiry) ends a permission within three seconds
 # After a change of the configuration this many are asked about in a tick, besides those in turn.
 URGENT_PER_TICK = 400
@@ -40,7 +40,7 @@ class Live(Protocol):
         """The process is about to stop."""
 
     def look_after(self, now: float) -> None:
-        """Called about once a second with the monotonic time."""
+        """Called with the monotonic time, once a second or, where there are few, more often."""
 
 
 class LiveConnections:

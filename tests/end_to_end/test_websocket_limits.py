@@ -1,9 +1,11 @@
 """Limits of a relayed WebSocket: size, rate, age, idleness, number; and upstreams that misbehave."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.certificates import CertificateAuthority
 from tests.end_to_end.configuration import configuration, route, service
 from tests.end_to_end.conftest import StartGateway
 from tests.end_to_end.gateway_process import GatewayProcess
@@ -222,6 +224,38 @@ def test_upstream_that_answers_pings_stays_connected(
     with RawWebSocket(relay.port, f"/pinged/{name}/echo") as client:
         assert not threading.Event().wait(3.5)
         assert client.echo(TEXT, b"still here").payload == b"still here"
+
+
+def test_upstream_over_tls_is_relayed_to_and_verified(
+    start_gateway: StartGateway, certificate_authority: CertificateAuthority, tmp_path: Path, name: str
+) -> None:
+    trusted = StubUpstream(tls=certificate_authority.server_context(("127.0.0.1",)))
+    stranger = StubUpstream(tls=CertificateAuthority(tmp_path).server_context(("127.0.0.1",)))
+    gateway = start_gateway(
+        configuration(
+            [service("trusted", trusted.url), service("stranger", stranger.url)],
+            [
+                route("trusted", "/trusted", "trusted", websocket=True),
+                route("stranger", "/stranger", "stranger", websocket=True),
+            ],
+        ),
+        environment={"SSL_CERT_FILE": str(certificate_authority.path)},
+    )
+    trusted.script(f"/trusted/{name}", [upgrade(unmasked(TEXT, b"over TLS")), linger()])
+    with RawWebSocket(gateway.port, f"/trusted/{name}") as client:
+        assert client.read_message().payload == b"over TLS"
+        client.send(BINARY, bytes(300_000))
+        client.send_close(1000)
+        assert client.read_frame().close_code == 1000
+    request = trusted.wait_for_request(f"/trusted/{name}")
+    trusted.wait_until_closed(request)
+    # Masked, so only its length can be told: the message, its header and the close frame.
+    received = bytes(trusted.connection_of(request).received).partition(b"\r\n\r\n")[2]
+    assert len(received) == 300_000 + 14 + 8
+    with RawWebSocket(gateway.port, "/stranger/x") as client:
+        assert (client.response.status, client.response.error_code) == (502, "upstream_unreachable")
+    for stub in (trusted, stranger):
+        stub.stop()
 
 
 def test_ping_of_the_client_is_answered(relay: GatewayProcess) -> None:
