@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -81,6 +82,7 @@ def serve(bind: Bind, workers: int, role: str) -> None:
             draining.announce(pids, settings.GATEWAY_DRAIN_SECONDS)
             super().shutdown(exit_code)
 
+    _raise_descriptor_limit()
     # The application is imported by each worker: it reads its role from the environment.
     os.environ["GATEWAY_ROLE"] = settings.GATEWAY_ROLE = role
     shipper = _start_shipper() if role == "all" else None
@@ -114,6 +116,12 @@ def load_application(parent_pid: int, target: str) -> Any:
     from gateway_site.asgi import application
 
     return application
+
+
+def _raise_descriptor_limit() -> None:
+    """A WebSocket takes two descriptors; the usual soft limit of 1024 is for programs that use select()."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _start_shipper() -> "subprocess.Popen[bytes] | None":

@@ -1,6 +1,7 @@
 """The end of the gateway: sockets are told, nothing lingers, exit 0; and the end of an upstream."""
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -192,3 +193,18 @@ def _descriptors(pid: int) -> int:
 
 def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_gateway_may_open_as_many_sockets_as_the_system_allows(
+    start_gateway: StartGateway, sockets: WebSocketUpstream
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    try:
+        gateway = start(start_gateway, sockets.url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limits = Path(f"/proc/{_largest_child(gateway.pid)}/limits").read_text()
+    line = next(line for line in limits.splitlines() if line.startswith("Max open files"))
+    assert line.split()[3] == str(hard)
+    gateway.stop()
