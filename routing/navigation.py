@@ -25,7 +25,13 @@ _ROOMS = (
             ("routing.Service", "Services", "dns"),
         ),
     ),
-    ("Audit", (("auditlog.AuditRecord", "Audit records", "receipt_long"),)),
+    (
+        "Audit",
+        (
+            ("auditlog.AuditRecord", "Audit records", "receipt_long"),
+            ("auditlog.ShipperStatus", "Audit deliveries", "local_shipping"),
+        ),
+    ),
     (
         "System",
         (
