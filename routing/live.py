@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from accounts.identity import CredentialNotLoaded
 from routing.pipeline.decide import World, reconsider, reconsider_in_memory
-from routing.pipeline.errors import BadTarget, Draining, Refusal, Unavailable
+from routing.pipeline.errors import Draining, Refusal, RouteChanged, Unavailable
 from routing.pipeline.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class LiveTransfer:
 
 
 def judge(route: "CompiledRoute", entry: Live) -> None:
-    """Raises BadTarget when the route that would be taken by now is another than at the start."""
+    """Raises RouteChanged when the route that would be taken by now is another than at the start."""
     if route is entry.route:
         return
     if entry.exchange.websocket and not route.same_rules(entry.route):
@@ -183,12 +183,6 @@ def judge(route: "CompiledRoute", entry: Live) -> None:
         raise RouteChanged("another route would be taken")
     # The same in other words: compare with this one from now on.
     entry.route = route
-
-
-class RouteChanged(BadTarget):
-    """What the connection was opened under is no longer so."""
-
-    code, message = "route_changed", "The route was changed; connect again."
 
 
 def _owner(exchange: Exchange, route: "CompiledRoute") -> tuple[int, object]:

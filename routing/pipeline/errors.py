@@ -6,7 +6,7 @@ GatewayError
 │   ├── RouteNotFound       404 route_not_found | websocket_not_served
 │   ├── MethodNotAllowed    405 method_not_allowed
 │   ├── Unauthenticated     401 credential_missing | credential_invalid
-│   ├── Forbidden           403 grant_missing | role_missing | scope_missing | origin_not_allowed
+│   ├── Forbidden           403 grant_missing | role_missing | scope_missing | origin_not_allowed | route_changed
 │   ├── ClientTimeout       408 client_timeout
 │   ├── BodyTooLarge        413 body_too_large
 │   ├── TooManyConnections  429 too_many_connections
@@ -133,6 +133,12 @@ class ScopeMissing(Forbidden):
 
 class OriginNotAllowed(Forbidden):
     code, message = "origin_not_allowed", "Pages of this origin may not open WebSockets here."
+
+
+class RouteChanged(Forbidden):
+    """What a connection was opened under is no longer so."""
+
+    code, message = "route_changed", "The route was changed; connect again."
 
 
 class ClientTimeout(Refusal):
