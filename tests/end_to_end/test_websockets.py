@@ -1,6 +1,7 @@
 """What passes through a relayed WebSocket, both ways: messages, headers, subprotocols, ends."""
 
 import asyncio
+import json
 
 import pytest
 from websockets.asyncio.client import connect
@@ -142,7 +143,10 @@ def test_connection_is_logged_and_audited_from_start_to_end(relay: GatewayProces
     assert (log["close_code"], log["closed_by"]) == (4000, "client")
     assert log["duration_ms"] > 0
     record = relay.wait_for_audit(event="ws_disconnected", path=path)
-    assert record["principal"] == "alice"
+    audited = json.loads(record["body"])
+    assert {key: audited[key] for key in figures} == figures
+    assert (audited["close_code"], audited["closed_by"], audited["principal"]) == (4000, "client", "alice")
+    assert audited["duration_ms"] > 0
     assert relay.audit_records(event="ws_connected", path=path)
 
 
