@@ -85,6 +85,7 @@ def serve(bind: Bind, workers: int, role: str) -> None:
     _raise_descriptor_limit()
     # The application is imported by each worker: it reads its role from the environment.
     os.environ["GATEWAY_ROLE"] = settings.GATEWAY_ROLE = role
+    settings.GATEWAY_BIND = f"{bind.host}:{bind.port}"
     shipper = _start_shipper() if role == "all" else None
     server = DrainingServer(
         "gateway_site.asgi:application",

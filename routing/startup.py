@@ -85,6 +85,7 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None, usage: KeyUs
         settings.GATEWAY_UPSTREAM_CONNECTIONS,
         settings.GATEWAY_ALLOW_LOOPBACK_UPSTREAMS,
         ssl.create_default_context(),
+        settings.GATEWAY_BIND,
     )
     access_log = None
     if settings.GATEWAY_ACCESS_LOG:

@@ -64,8 +64,11 @@ def problem_with_host(host: str, allow_loopback: bool) -> str | None:
 class Resolver:
     """Resolve names through the system, remembering an answer for ten seconds."""
 
-    def __init__(self, allow_loopback: bool) -> None:
+    def __init__(self, allow_loopback: bool, own_bind: str = "") -> None:
+        """`own_bind` is HOST:PORT of the gateway itself: a target there would go round for ever."""
         self._allow_loopback = allow_loopback
+        self._own_host, _, port = own_bind.rpartition(":")
+        self._own_port = int(port) if port.isdigit() else 0
         self._answers: dict[tuple[str, int], tuple[float, list[str]]] = {}
 
     async def resolve(self, host: str, port: int) -> list[str]:
@@ -73,7 +76,7 @@ class Resolver:
         cached = self._answers.get((host, port))
         if cached is not None and cached[0] > monotonic():
             return cached[1]
-        addresses = self._permitted(host, await self._look_up(host, port))
+        addresses = self._permitted(host, port, await self._look_up(host, port))
         if len(self._answers) >= CACHE_LIMIT:
             self._answers.clear()
         self._answers[host, port] = (monotonic() + CACHE_SECONDS, addresses)
@@ -92,10 +95,16 @@ class Resolver:
             raise UpstreamUnreachable(f"{host}: {error}") from error
         return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
-    def _permitted(self, host: str, addresses: list[str]) -> list[str]:
-        problems = {text: problem_with(ip_address(text), self._allow_loopback) for text in addresses}
+    def _permitted(self, host: str, port: int, addresses: list[str]) -> list[str]:
+        problems = {text: self._problem(text, port) for text in addresses}
         permitted = [text for text, problem in problems.items() if problem is None]
         if not permitted:
             reasons = ", ".join(f"{text} is {problem}" for text, problem in problems.items()) or "no address"
             raise UpstreamUnreachable(f"{host}: {reasons}")
         return permitted
+
+    def _problem(self, text: str, port: int) -> str | None:
+        address = ip_address(text)
+        if port == self._own_port and (address.is_loopback or text == self._own_host.strip("[]")):
+            return "this gateway itself"
+        return problem_with(address, self._allow_loopback)

@@ -217,9 +217,11 @@ class ConnectionPool:
 class Pools:
     """The pools of every target, and the sweep over them."""
 
-    def __init__(self, limit: int, allow_loopback: bool, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, limit: int, allow_loopback: bool, tls: ssl.SSLContext | None = None, own_bind: str = ""
+    ) -> None:
         self._limit = limit
-        self._resolver = Resolver(allow_loopback)
+        self._resolver = Resolver(allow_loopback, own_bind)
         self._tls = tls or ssl.create_default_context()
         self._pools: dict[TargetAddress, ConnectionPool] = {}
 

@@ -162,3 +162,17 @@ def test_deleted_principal_takes_its_keys_along(changing: GatewayProcess) -> Non
     assert status(changing, "/private/x", key) == 200
     changing.execute(MODELS + "Principal.objects.get(name='leaver').delete()")
     assert status(changing, "/private/x", key) == 401
+
+
+def test_target_that_leads_back_to_the_gateway_is_refused(changing: GatewayProcess, name: str) -> None:
+    service_name = f"loop-{name}"
+    changing.apply(
+        configuration(
+            services=[service(service_name, changing.url)],
+            routes=[route(service_name, f"/loop-{name}", to=service_name)],
+        )
+    )
+    changing.wait_until_current()
+    answer = changing.request("GET", f"/loop-{name}")
+    assert (answer.status, answer.error_code) == (502, "upstream_unreachable")
+    assert "this gateway itself" in changing.wait_for_audit(path=f"/loop-{name}")["body"]
