@@ -1,10 +1,12 @@
 """Settings of the test run, before anything imports Django; and the fixtures that every test may use."""
 
+import importlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from pytest_django.plugin import blocking_manager_key
 
 from tests.environment import isolate
 
@@ -24,6 +26,17 @@ pytest_plugins = [
     "tests.services.browser",
     "tests.services.committed_database",
 ]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """A test with real commits empties every table at its end: put back the rows that migrations made."""
+    yield
+    marker = item.get_closest_marker("django_db")
+    if not (marker and marker.kwargs.get("transaction")) and "transactional_db" not in item.fixturenames:
+        return
+    with item.config.stash[blocking_manager_key].unblock():
+        importlib.import_module("accounts.migrations.0002_seed").seed(django.apps.apps, None)
 
 
 def pytest_unconfigure() -> None:
