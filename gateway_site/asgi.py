@@ -25,8 +25,10 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from django.urls import re_path
 
-from gateway_site import draining
 from routing.consumers import RelayConsumer
+from routing.envelope import error_body
+from routing.pipeline.headers import SECURITY_HEADERS
+from routing.pipeline.ids import new_uuid
 from routing.startup import DataPlane
 from routing.views import ProxyView
 
@@ -72,6 +74,9 @@ class FrontDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
+            if "problem" in scope:
+                await self._refuse(scope, receive, send)
+                return
             if self._is_own(scope) or not self._serves_data:
                 await django_application(scope, receive, send)
                 return
@@ -83,6 +88,19 @@ class FrontDoor:
         elif kind == "websocket":
             await self._websocket(scope, receive, send)
 
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What the server could not read is no plane's request: the data plane names and records it."""
+        if self._serves_data:
+            if self._data_plane is None:
+                await self._start()
+            await self._proxy(scope, receive, send)
+            return
+        problem = scope["problem"]
+        body = error_body(problem.code, problem.message, new_uuid(), dict(problem.details))
+        headers = [(b"content-type", b"application/json"), *SECURITY_HEADERS]
+        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._is_own(scope) or not self._serves_data:
             await self._control_sockets(scope, receive, send)
@@ -90,6 +108,10 @@ class FrontDoor:
         if self._data_plane is None:
             await self._start()
         await self._relay(scope, receive, send)
+
+    async def drain(self, seconds: float) -> bool:
+        """End what would never end by itself; whether all of it was gone in time."""
+        return self._data_plane is None or await self._data_plane.drain(seconds)
 
     def _is_own(self, scope: Scope) -> bool:
         raw: bytes = scope.get("raw_path") or b""
@@ -103,8 +125,6 @@ class FrontDoor:
             if message["type"] == "lifespan.startup":
                 if self._serves_data:
                     await self._start()
-                if self._data_plane is not None:
-                    draining.state.listen(self._data_plane.drain)
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 if self._data_plane is not None:

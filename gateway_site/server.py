@@ -1,4 +1,4 @@
-"""Run Gatehouse under granian: bind, workers, limits of the HTTP server, and what is refused at start."""
+"""Run Gatehouse: what is refused at start, then workers and, beside them, the audit shipper."""
 
 import logging
 import os
@@ -8,23 +8,23 @@ import subprocess
 import sys
 import time
 from functools import partial
-from typing import Any
 
 from django.conf import settings
 from django.core.checks import ERROR, CheckMessage, run_checks
+from django.db import connections
 
-from gateway_site import draining
+from gateway_site import worker
 from gateway_site.bind import Bind, listen_problem
 from gateway_site.lifeline import end_with_parent
+from gateway_site.supervisor import Supervisor
 
 logger = logging.getLogger("gatehouse.server")
 
 ROLES = ("all", "data", "control")
-HEADER_READ_TIMEOUT_MS = 30_000
 # A gateway that was just killed may hold its port for a moment.
 PORT_RELEASE_SECONDS = 2.0
-# Connections that one worker serves at a time.
-CONNECTIONS = 16_384
+# What a worker may take beyond the drain time.
+END_SECONDS = 15
 
 
 class StartRefused(Exception):
@@ -34,7 +34,7 @@ class StartRefused(Exception):
 def check_address(bind: Bind) -> None:
     """Raises StartRefused when somebody listens there.
 
-    granian binds with SO_REUSEPORT: two gateways on one port would both start, and share the requests.
+    Workers bind with SO_REUSEPORT: two gateways on one port would both start, and share the requests.
     """
     deadline = time.monotonic() + PORT_RELEASE_SECONDS
     while (problem := listen_problem(bind)) is not None:
@@ -64,59 +64,25 @@ def _errors() -> list[CheckMessage]:
 
 
 def serve(bind: Bind, workers: int, role: str) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way get GATEWAY_DRAIN_SECONDS to end."""
-    from granian.constants import HTTPModes, Interfaces, Loops
-    from granian.http import HTTP1Settings
-    from granian.log import LogLevels
-    from granian.server.mp import MPServer
+    """Serve until SIGTERM or SIGINT; requests under way get GATEWAY_DRAIN_SECONDS to end.
 
-    class DrainingServer(MPServer):
-        """Granian, with the end announced to its workers before it stops them."""
-
-        def startup(self, *arguments: Any) -> None:
-            draining.ignore_announcements()
-            super().startup(*arguments)
-
-        def shutdown(self, exit_code: int = 0) -> None:
-            pids = [worker.inner.pid for worker in self.wrks if worker.is_alive()]
-            draining.announce(pids, settings.GATEWAY_DRAIN_SECONDS)
-            super().shutdown(exit_code)
-
+    Raises StartRefused when no worker could start.
+    """
     _raise_descriptor_limit()
     # The application is imported by each worker: it reads its role from the environment.
     os.environ["GATEWAY_ROLE"] = settings.GATEWAY_ROLE = role
     settings.GATEWAY_BIND = f"{bind.host}:{bind.port}"
     shipper = _start_shipper() if role == "all" else None
-    server = DrainingServer(
-        "gateway_site.asgi:application",
-        address=bind.host,
-        port=bind.port,
-        interface=Interfaces.ASGI,
-        workers=workers,
-        loop=Loops.uvloop,
-        # One protocol to keep clean: a front server that speaks HTTP/2 to clients speaks 1.1 to us.
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT_MS),
-        backlog=2048,
-        backpressure=CONNECTIONS,
-        log_dictconfig=_granian_logging(),
-        log_level=LogLevels.warning,
-        respawn_failed_workers=True,
-        workers_kill_timeout=settings.GATEWAY_DRAIN_SECONDS + 5,
-    )
+    # Connections of the checks at start: a forked worker opens its own.
+    connections.close_all()
     logger.info("Gatehouse %s serves on %s", settings.VERSION, bind)
+    seconds = settings.GATEWAY_DRAIN_SECONDS + END_SECONDS
     try:
-        server.serve(target_loader=partial(load_application, os.getpid()))
+        started = Supervisor(partial(worker.main, bind), workers, seconds).run()
     finally:
         _stop_shipper(shipper)
-
-
-def load_application(parent_pid: int, target: str) -> Any:
-    """What each worker runs first: it must not outlive the process that leads it."""
-    end_with_parent(parent_pid, signal.SIGKILL)
-    from gateway_site.asgi import application
-
-    return application
+    if not started:
+        raise StartRefused("no worker could start: the reason is in the log above")
 
 
 def _raise_descriptor_limit() -> None:
@@ -151,26 +117,3 @@ def _stop_shipper(shipper: "subprocess.Popen[bytes] | None") -> None:
         logger.warning("the audit shipper did not stop in time: killed (its records stay in the spool)")
         shipper.kill()
         shipper.wait()
-
-
-def _granian_logging() -> dict[str, Any]:
-    """Granian's own lines go through the gateway's handler; a transfer we broke off is no error of its."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "filters": {"broken_transfers": {"()": "gateway_site.server.BrokenTransferFilter"}},
-        "loggers": {
-            "_granian": {"level": "WARNING", "propagate": True, "handlers": []},
-            # A logger's filters see its own records only: this is the one that reports exceptions.
-            "_granian.utils": {"filters": ["broken_transfers"]},
-        },
-    }
-
-
-class BrokenTransferFilter(logging.Filter):
-    """Drop granian's traceback for a transfer that was broken off on purpose (it is in the audit)."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        # The traceback is part of the text; its last line names the exception.
-        name = record.getMessage().rstrip().rpartition("\n")[2].partition(":")[0]
-        return name.rpartition(".")[2] not in ("TransferBroken", "CancelledError")

@@ -24,6 +24,8 @@ ASGIApplication = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 class TransferBroken(Exception):
     """Ends the application in mid-response, so that the server breaks the connection off."""
 
+    deliberate = True  # recorded already: nothing for the server to report
+
 
 class ProxyView(APIView):  # type: ignore[misc]  # DRF carries no types
     """Proxy a request to the service its route names.

@@ -70,14 +70,16 @@ def start_exchange(scope: Mapping[str, Any]) -> Exchange:
 def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -> None:
     """Fill the exchange from the scope. Raises BadRequest, MethodNotAllowed or HeadersTooLarge.
 
+    A server that could not read the request to its end says why under the scope's `problem`, a Refusal.
     Ids come first, so that a refusal can be answered and recorded under them.
     """
     headers = scope["headers"]
     seen = _read_headers(exchange, headers, hygiene.limits)
     _set_ids(exchange, seen)
     _set_client(exchange, seen, scope, hygiene.trusted_proxies)
-    if seen.problem is not None:
-        raise seen.problem
+    problem = scope.get("problem") or seen.problem
+    if problem is not None:
+        raise problem
     if exchange.method not in _KNOWN_METHODS:
         _check_method(exchange)
     raw_path = _raw_path(scope)

@@ -11,7 +11,7 @@ from gateway_site.bind import InvalidBind, parse_bind
 
 
 class Command(BaseCommand):
-    help = "Run the gateway (granian): proxy, admin and API in one process, or one of the two planes."
+    help = "Run the gateway: proxy, admin and API in one process, or one of the two planes."
     requires_system_checks: list[str] = []  # server.check_start runs them and explains
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -37,4 +37,7 @@ class Command(BaseCommand):
             server.check_address(bind)
         except (InvalidBind, server.StartRefused) as refused:
             raise CommandError(str(refused)) from refused
-        server.serve(bind, options["workers"], options["role"])
+        try:
+            server.serve(bind, options["workers"], options["role"])
+        except server.StartRefused as refused:
+            raise CommandError(str(refused)) from refused

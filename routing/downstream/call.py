@@ -1,0 +1,191 @@
+"""One request and its response, the way ASGI has them: a scope, `receive` and `send`.
+
+The connection feeds it with the body; it writes the response to the connection. Framing is its own:
+whatever an application says of it, lengths are counted, and a response that ends short is never made to
+look whole (RFC 9112 sections 6 and 8).
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from routing.downstream.response_writer import WITHOUT_BODY, ResponseHead
+
+if TYPE_CHECKING:
+    from routing.downstream.connection import ClientConnection
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class WrongLength(RuntimeError):
+    """An application sent more, or fewer, bytes than its Content-Length says."""
+
+
+class Call:
+    """Served by one run of the application. Used from the event loop alone."""
+
+    # Defaults stand on the class: a request pays only for what it sets.
+    keep_alive = True
+    head_only = False
+    old = False  # HTTP/1.0
+    expects_continue = False
+    body_complete = False
+    problem = ""  # why no more of the body can be read
+    disconnected = False
+    responded = False  # the head of the response is on its way
+    finished = False
+    task: "asyncio.Task[None] | None" = None
+    buffered = 0
+    _end_given = False
+    _waiters: "list[asyncio.Future[None]] | None" = None
+    _start: dict[str, Any] | None = None
+    _chunked = False
+    _remaining: int | None = None
+
+    def __init__(self, connection: "ClientConnection", scope: dict[str, Any]) -> None:
+        self.connection = connection
+        self.scope = scope
+        self._parts: list[bytes] = []
+
+    # --- the body, from the connection ---------------------------------------------------
+    def feed(self, data: bytes) -> None:
+        self._parts.append(data)
+        self.buffered += len(data)
+        if self._waiters:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let everybody who waits in `receive` look again."""
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # --- ASGI ----------------------------------------------------------------------------
+    async def receive(self) -> dict[str, Any]:
+        """The next part of the body; `http.disconnect` when the client has left or has its answer.
+
+        A body that can't be parsed ends with `http.disconnect` too, and says so under `problem`.
+        """
+        while True:
+            if self.disconnected or self.finished:
+                return {"type": "http.disconnect"}
+            if self._parts or (self.body_complete and not self._end_given):
+                return self._take()
+            if self.problem:
+                return {"type": "http.disconnect", "problem": self.problem}
+            if self.expects_continue and not self.responded and not self.body_complete:
+                self.expects_continue = False
+                self.connection.write(CONTINUE)
+            waiter: asyncio.Future[None] = self.connection.loop.create_future()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            await waiter
+
+    def _take(self) -> dict[str, Any]:
+        parts = self._parts
+        if not parts:
+            data = b""
+        elif len(parts) == 1:
+            data = parts[0]
+        else:
+            data = b"".join(parts)
+        self._parts = []
+        self.buffered = 0
+        self._end_given = self.body_complete
+        if not self.body_complete:
+            self.connection.resume()
+        return {"type": "http.request", "body": data, "more_body": not self.body_complete}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Raises UnsafeHeader or WrongLength; returns when the socket can take more, or is gone."""
+        if message["type"] == "http.response.start":
+            if self._start is not None:
+                raise RuntimeError("a response has one head")
+            # Written with the first part of the body: they mostly fit in one packet.
+            self._start = message
+            return
+        if message["type"] != "http.response.body":
+            raise RuntimeError(f"{message['type']} is no part of an HTTP response")
+        if self.disconnected or self.finished:
+            return
+        body: bytes = message.get("body", b"")
+        more: bool = message.get("more_body", False)
+        if self.responded:
+            data = self._framed(body, more)
+        else:
+            data = self._opening(body, more)
+        connection = self.connection
+        if data:
+            connection.write(data)
+        if not more:
+            self._finish()
+        elif connection.writing_paused:
+            await connection.drain()
+
+    def _opening(self, body: bytes, more: bool) -> bytes:
+        start = self._start
+        if start is None:
+            raise RuntimeError("a response begins with its head")
+        status: int = start["status"]
+        head = ResponseHead(status, start["headers"])
+        length = head.length
+        framing = b""
+        if status in WITHOUT_BODY or self.head_only:
+            # RFC 9110 8.6: a length may be told, and nothing comes.
+            if length is not None and status != 204:
+                framing = b"content-length: %d" % length
+            self._remaining = 0
+            body = b""
+        elif length is not None or not more:
+            if length is None:
+                length = len(body)
+            framing = b"content-length: %d" % length
+            self._remaining = length - len(body)
+        elif self.old:
+            self.keep_alive = False
+        else:
+            framing = b"transfer-encoding: chunked"
+            self._chunked = True
+            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        if self._remaining is not None and self._remaining < 0:
+            raise WrongLength("the body is longer than its Content-Length")
+        if head.closes or self.connection.closing_soon:
+            self.keep_alive = False
+        if not self.keep_alive:
+            head.closes = True
+        elif self.old:
+            head.stays = True
+        encoded = head.encode(framing)
+        self.responded = True
+        return encoded + body
+
+    def _framed(self, body: bytes, more: bool) -> bytes:
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return data if more else data + b"0\r\n\r\n"
+        if self._remaining is not None:
+            if self.head_only or not body:
+                return b""
+            self._remaining -= len(body)
+            if self._remaining < 0:
+                raise WrongLength("the body is longer than its Content-Length")
+        return body
+
+    def _finish(self) -> None:
+        if self._remaining:
+            raise WrongLength("the body is shorter than its Content-Length")
+        self.finished = True
+        self._parts = []
+        if self._waiters:
+            self.wake()
+        self.connection.finished(self)
+
+    # --- the end of the application ------------------------------------------------------
+    def ended(self, task: "asyncio.Task[None]") -> None:
+        """The application has returned or failed: a response that isn't whole is broken off."""
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            self.connection.report(failure)
+        if not self.finished and not self.disconnected:
+            self.connection.break_off(self)

@@ -1,0 +1,120 @@
+"""All client connections of one process: how many there may be, how long they may dawdle, how they end."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any
+
+from routing.downstream.connection import ClientConnection
+
+logger = logging.getLogger("gatehouse.clients")
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+ASGIApplication = Callable[[dict[str, Any], Receive, Send], Any]
+
+# Seconds, but for the first.
+CONNECTIONS = 16_384
+HEAD_SECONDS = 30.0
+IDLE_SECONDS = 75.0
+BODY_SECONDS = 60.0
+# Bytes that a client doesn't take: after its answer is complete, or in the middle of it.
+STUCK_SECONDS = 60.0
+LINGER_SECONDS = 5.0
+SWEEP_SECONDS = 1.0
+
+
+class Clients:
+    """Makes a protocol for each connection. Used from one event loop."""
+
+    def __init__(self, application: ASGIApplication, server: tuple[str, int]) -> None:
+        self.application = application
+        self.server = server
+        self.loop = asyncio.get_running_loop()
+        self.draining = False
+        self._connections: set[ClientConnection] = set()
+        self._emptied: asyncio.Event = asyncio.Event()
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._full_said = 0.0
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def protocol(self) -> ClientConnection:
+        return ClientConnection(self)
+
+    def add(self, connection: ClientConnection) -> bool:
+        """Whether there is room for it."""
+        if len(self._connections) >= CONNECTIONS:
+            now = monotonic()
+            if now - self._full_said > 10:
+                self._full_said = now
+                logger.warning("%d connections are open: more are turned away", CONNECTIONS)
+            return False
+        connection.closing_soon = self.draining
+        self._connections.add(connection)
+        return True
+
+    def discard(self, connection: ClientConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._emptied.set()
+
+    def report(self, failure: BaseException) -> None:
+        """What the application raised; a transfer that it broke off on purpose is in the audit already."""
+        if not getattr(failure, "deliberate", False):
+            logger.error("the application failed", exc_info=failure)
+
+    # --- deadlines -----------------------------------------------------------------------
+    def start_sweeping(self) -> None:
+        self._sweeping = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def stop_sweeping(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+
+    def _sweep(self) -> None:
+        self.start_sweeping()
+        now = monotonic()
+        for connection in tuple(self._connections):
+            self._look_after(connection, now)
+
+    def _look_after(self, connection: ClientConnection, now: float) -> None:
+        silent = now - connection.heard_at
+        if connection.upgraded:
+            return  # deadlines of its own
+        if connection.lingering_since:
+            if now - connection.lingering_since > LINGER_SECONDS:
+                connection.abort()
+        elif connection.closing_since:
+            if now - connection.closing_since > STUCK_SECONDS:
+                connection.abort()
+        elif connection.is_idle():
+            if silent > IDLE_SECONDS:
+                connection.abort()
+        elif connection.is_reading_head():
+            if silent > HEAD_SECONDS or now - connection.head_since > HEAD_SECONDS:
+                connection.head_too_slow()
+        elif connection.is_waiting_for_body() and silent > BODY_SECONDS:
+            connection.abort()
+        elif connection.writing_paused:
+            connection.check_progress(now, STUCK_SECONDS)
+
+    # --- the end -------------------------------------------------------------------------
+    async def drain(self, seconds: float) -> bool:
+        """Let what has been asked be answered; whether every connection has ended in time."""
+        self.draining = True
+        self._emptied.clear()
+        for connection in tuple(self._connections):
+            connection.close_when_idle()
+        if self._connections:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._emptied.wait()
+            except TimeoutError:
+                pass
+        remaining = tuple(self._connections)
+        for connection in remaining:
+            connection.abort()
+        return not remaining
