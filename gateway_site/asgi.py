@@ -26,6 +26,7 @@ from django.conf import settings
 from django.urls import re_path
 
 from routing.consumers import RelayConsumer
+from routing.downstream.call import Call
 from routing.envelope import error_body
 from routing.pipeline.headers import SECURITY_HEADERS
 from routing.pipeline.ids import new_uuid
@@ -65,6 +66,7 @@ class FrontDoor:
     def __init__(self, role: str) -> None:
         self._own_prefixes = HEALTH if role == "data" else CONTROL_PLANE
         self._serves_data = role in ("all", "data")
+        self._view = ProxyView()
         self._proxy = ProxyView.as_asgi()
         self._relay = RelayConsumer.as_asgi()
         self._control_sockets = control_plane_sockets()
@@ -87,6 +89,14 @@ class FrontDoor:
             await self._lifespan(receive, send)
         elif kind == "websocket":
             await self._websocket(scope, receive, send)
+
+    def serve(self, call: Call) -> None:
+        """What our own server calls: a proxied request needs neither a task nor all of an ASGI scope."""
+        scope = call.scope
+        if self._data_plane is None or "problem" in scope or scope["type"] != "http" or self._is_own(scope):
+            call.run(self)
+        else:
+            self._view.serve_call(call)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What the server could not read is no plane's request: the data plane names and records it."""

@@ -13,7 +13,8 @@ from django.conf import settings
 
 from gateway_site import draining
 from gateway_site.bind import Bind
-from routing.downstream.clients import ASGIApplication, Clients
+from routing.downstream.call import ASGIApplication
+from routing.downstream.clients import Clients
 
 logger = logging.getLogger("gatehouse.server")
 

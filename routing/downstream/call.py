@@ -6,13 +6,21 @@ look whole (RFC 9112 sections 6 and 8).
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from routing.downstream.response_writer import WITHOUT_BODY, ResponseHead
 
 if TYPE_CHECKING:
     from routing.downstream.connection import ClientConnection
 
+Headers = list[tuple[bytes, bytes]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+ASGIApplication = Callable[[dict[str, Any], Receive, Send], Any]
+
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -21,7 +29,10 @@ class WrongLength(RuntimeError):
 
 
 class Call:
-    """Served by one run of the application. Used from the event loop alone."""
+    """Served by one run of the application, or by `respond`. Used from the event loop alone.
+
+    `scope` has what the data plane reads; `asgi_scope` is the whole of it, for any ASGI application.
+    """
 
     # Defaults stand on the class: a request pays only for what it sets.
     keep_alive = True
@@ -35,6 +46,7 @@ class Call:
     finished = False
     task: "asyncio.Task[None] | None" = None
     buffered = 0
+    on_left: "Callable[[], None] | None" = None  # called once when the client leaves before its answer
     _end_given = False
     _waiters: "list[asyncio.Future[None]] | None" = None
     _start: dict[str, Any] | None = None
@@ -60,7 +72,51 @@ class Call:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def leave(self) -> None:
+        """The client has gone."""
+        self.disconnected = True
+        if self._waiters:
+            self.wake()
+        if self.on_left is not None:
+            self.on_left()
+
+    # --- without a task ------------------------------------------------------------------
+    def take_whole_body(self) -> bytes:
+        """The body of a request that has been read to its end and not been asked for before."""
+        body: bytes = self._take()["body"] if self._parts else b""
+        self._end_given = True
+        return body
+
+    def respond(self, start: dict[str, Any], body: bytes) -> None:
+        """The whole answer at once: ASGI's start message and all of the body. Raises as `send`."""
+        if not self.disconnected:
+            self._start = start
+            self.connection.write(self._opening(body, False))
+            self._finish()
+
     # --- ASGI ----------------------------------------------------------------------------
+    def run(self, application: ASGIApplication) -> None:
+        self.run_task(application(self.asgi_scope(), self.receive, self.send))
+
+    def run_task(self, work: Any) -> None:
+        """Answer in a task of its own."""
+        self.task = self.connection.loop.create_task(work)
+        self.task.add_done_callback(self.ended)
+
+    def asgi_scope(self) -> dict[str, Any]:
+        scope = self.scope
+        raw_path = scope["raw_path"]
+        path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+        return {
+            "asgi": _ASGI,
+            "http_version": "1.0" if self.old else "1.1",
+            "server": self.connection.clients.server,
+            "scheme": "http",
+            "root_path": "",
+            "path": path.decode("utf-8", "replace"),
+            "extensions": {},
+        } | scope
+
     async def receive(self) -> dict[str, Any]:
         """The next part of the body; `http.disconnect` when the client has left or has its answer.
 
@@ -111,10 +167,7 @@ class Call:
             return
         body: bytes = message.get("body", b"")
         more: bool = message.get("more_body", False)
-        if self.responded:
-            data = self._framed(body, more)
-        else:
-            data = self._opening(body, more)
+        data = self._framed(body, more) if self.responded else self._opening(body, more)
         connection = self.connection
         if data:
             connection.write(data)

@@ -2,17 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any
+from typing import Protocol
 
+from routing.downstream.call import Call
 from routing.downstream.connection import ClientConnection
 
 logger = logging.getLogger("gatehouse.clients")
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-ASGIApplication = Callable[[dict[str, Any], Receive, Send], Any]
+
+class Server(Protocol):
+    """What answers calls, at once or in a task."""
+
+    def serve(self, call: Call) -> None: ...
+
 
 # Seconds, but for the first.
 CONNECTIONS = 16_384
@@ -28,9 +31,9 @@ SWEEP_SECONDS = 1.0
 class Clients:
     """Makes a protocol for each connection. Used from one event loop."""
 
-    def __init__(self, application: ASGIApplication, server: tuple[str, int]) -> None:
-        self.application = application
-        self.server = server
+    def __init__(self, application: Server, address: tuple[str, int]) -> None:
+        self.serve = application.serve
+        self.server = address
         self.loop = asyncio.get_running_loop()
         self.draining = False
         self._connections: set[ClientConnection] = set()

@@ -12,7 +12,6 @@ import struct
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
 
 import httptools
 
@@ -45,7 +44,6 @@ LOW_WATER_BYTES = 16_384
 MAXIMUM_PIPELINED = 64
 # After an answer that nobody needed the body for, the rest of the body is thrown away, up to this.
 MAXIMUM_LINGER_BYTES = 1_048_576
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -67,9 +65,12 @@ class ClientConnection(asyncio.Protocol):
     _reading: Call | None = None  # the request whose body is coming
     _in_head = True
     _head_bytes = 0
+    _expects_continue = False
     _framing_bytes = 0
     _refused = False
     _reading_paused = False
+    _starting = False
+    _pending: Call | None = None  # read just now, to be started when the packet has been parsed
     _waiting: "deque[Call] | None" = None
     _drainers: "list[asyncio.Future[None]] | None" = None
     _upgrading: WebSocketCall | None = None  # and from then on no more HTTP is read
@@ -118,6 +119,11 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(cause, data)
         except httptools.HttpParserError as error:
             self._refuse(_problem_of(error), data)
+        pending = self._pending
+        if pending is not None:
+            # Only now: most bodies came with their heads, and are whole before anybody asks for them.
+            self._pending = None
+            self._start(pending)
         if self._in_head:
             if self._head_bytes > MAXIMUM_HEAD_BYTES:
                 self._refuse(HeadersTooLarge("a head without end"), data)
@@ -136,8 +142,7 @@ class ClientConnection(asyncio.Protocol):
         waiting, self._waiting = self._waiting, None
         for call in (self.call, self._reading, *(waiting or ())):
             if call is not None and not call.disconnected:
-                call.disconnected = True
-                call.wake()
+                call.leave()
         self._release_writers()
 
     def pause_writing(self) -> None:
@@ -176,12 +181,9 @@ class ClientConnection(asyncio.Protocol):
         elif not call.keep_alive:
             self._close()
         elif self._waiting:
-            following = self._waiting.popleft()
-            if not self._waiting:
-                self._waiting = None
-                self.resume()
-            self._start(following)
-        elif self.closing_soon:
+            if not self._starting:
+                self._start_waiting()
+        elif self.closing_soon and self._pending is None:
             self._close()
 
     def break_off(self, call: Call) -> None:
@@ -270,9 +272,22 @@ class ClientConnection(asyncio.Protocol):
     # --- requests ------------------------------------------------------------------------
     def _start(self, call: Call) -> None:
         self.call = call
-        task = self.loop.create_task(self.clients.application(call.scope, call.receive, call.send))
-        call.task = task
-        task.add_done_callback(call.ended)
+        self._starting = True
+        self.clients.serve(call)
+        self._starting = False
+        if self._waiting is not None and self.call is None:
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        """One after the other, for as long as each is answered at once."""
+        self._starting = True
+        while self._waiting and self.call is None and not self.closed and not self.closing_since:
+            self.call = self._waiting.popleft()
+            self.clients.serve(self.call)
+        self._starting = False
+        if not self._waiting:
+            self._waiting = None
+            self.resume()
 
     def _pause(self) -> None:
         if not self._reading_paused and not self.closed:
@@ -301,41 +316,34 @@ class ClientConnection(asyncio.Protocol):
             method = self._parser.get_method()
         elif self._in_head:
             method = data[:40].lstrip(b"\r\n").partition(b" ")[0]
-        scope = self._scope(method, self._url, "1.1", self._headers)
-        scope["problem"] = problem
-        call = Call(self, scope)
+        call = Call(self, self._scope(method, self._url))
+        call.scope["problem"] = problem
         call.keep_alive = False
         self._enqueue(call)
+        if data == b"" and self._pending is not None:
+            # Out of the sweep: no packet will come to start it.
+            pending, self._pending = self._pending, None
+            self._start(pending)
 
     def _enqueue(self, call: Call) -> None:
-        if self.call is None:
-            self._start(call)
+        if self.call is None and self._pending is None:
+            self._pending = call
             return
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append(call)
         self._pause()
 
-    def _scope(
-        self, method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]
-    ) -> dict[str, Any]:
-        clients = self.clients
-        raw_path, question, query = url.partition(b"?")
-        path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+    def _scope(self, method: bytes, target: bytes) -> dict[str, Any]:
+        """What the data plane reads of a request; Call.asgi_scope adds what else ASGI has."""
+        raw_path, _, query = target.partition(b"?")
         return {
             "type": "http",
-            "asgi": _ASGI,
-            "http_version": version,
-            "server": clients.server,
-            "client": self._client,
-            "scheme": "http",
             "method": method.decode("latin-1"),
-            "root_path": "",
-            "path": path.decode("utf-8", "replace"),
             "raw_path": raw_path,
             "query_string": query,
-            "headers": headers,
-            "extensions": {},
+            "headers": self._headers,
+            "client": self._client,
         }
 
     def _after_upgrade(self, rest: bytes) -> None:
@@ -352,6 +360,7 @@ class ClientConnection(asyncio.Protocol):
         self._url = b""
         self._headers = []
         self._in_head = True
+        self._expects_continue = False
         if self._waiting is not None and len(self._waiting) >= MAXIMUM_PIPELINED:
             raise BadFraming("too many requests without waiting for an answer")
 
@@ -360,46 +369,49 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # else a trailer: dropped
-            self._headers.append((name.lower(), value))
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self._expects_continue = True
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        version: str = parser.get_http_version()
-        headers = self._headers
+        method = parser.get_method()
+        version = parser.get_http_version()
         url = self._url
         problem: GatewayError | None = None
         if url[:1] != b"/" or b"#" in url:
-            url, problem = split_target(url, parser.get_method(), headers)
-        scope = self._scope(parser.get_method(), url, version, headers)
-        if version != "1.1" and version != "1.0":
-            problem = BadRequest(f"HTTP/{version} is not spoken here")
+            url, problem = split_target(url, method, self._headers)
+        scope = self._scope(method, url)
         if parser.should_upgrade() and is_websocket(scope):
             call: Call
             call = self._upgrading = WebSocketCall(self, scope)
             problem = problem or self._upgrading.handshake_problem()
         else:
             call = Call(self, scope)
-        if scope["method"] == "HEAD":
-            call.head_only = True
-        if version == "1.0":
-            call.old = True
-            self._check_old(headers)
+            if method == b"HEAD":
+                call.head_only = True
+        if version != "1.1":
+            problem = problem or self._older(call, version)
         if problem is not None:
-            scope["problem"] = problem
+            call.scope["problem"] = problem
             call.keep_alive = False
         elif not parser.should_keep_alive():
             call.keep_alive = False
-        for name, value in headers:
-            if name == b"expect" and value.lower() == b"100-continue" and not call.old:
-                call.expects_continue = True
+        if self._expects_continue:
+            call.expects_continue = not call.old
         self._in_head = False
         self._head_bytes = self._framing_bytes = 0
         self._reading = call
         self._enqueue(call)
 
-    def _check_old(self, headers: list[tuple[bytes, bytes]]) -> None:
-        if any(name == b"transfer-encoding" for name, _ in headers):
-            raise BadFraming("Transfer-Encoding in HTTP/1.0")
+    def _older(self, call: Call, version: str) -> GatewayError | None:
+        if version != "1.0":
+            return BadRequest(f"HTTP/{version} is not spoken here")
+        call.old = True
+        if any(name == b"transfer-encoding" for name, _ in self._headers):
+            return BadFraming("Transfer-Encoding in HTTP/1.0")
+        return None
 
     def on_body(self, data: bytes) -> None:
         self._framing_bytes = 0
@@ -413,7 +425,8 @@ class ClientConnection(asyncio.Protocol):
         self._head_bytes = 0
         if call is not None:
             call.body_complete = True
-            call.wake()
+            if call is self.call:
+                call.wake()
 
 
 def _problem_of(error: httptools.HttpParserError) -> GatewayError:

@@ -51,7 +51,7 @@ async def decide(world: World, exchange: Exchange, now: float) -> CompiledRoute:
     Raises a Refusal otherwise. `now` is epoch seconds.
     """
     try:
-        return _decide_once(world, exchange, now)
+        return decide_in_memory(world, exchange, now)
     except TicketNotRedeemed as unspent:
         exchange.presented = await world.redeem_ticket(unspent.ticket, exchange.client_ip)
         exchange.by_ticket = True
@@ -59,13 +59,13 @@ async def decide(world: World, exchange: Exchange, now: float) -> CompiledRoute:
         await world.load_credential(missing.digest)
     # From the start, as the configuration may have changed meanwhile: no decision mixes two revisions.
     try:
-        return _decide_once(world, exchange, now)
+        return decide_in_memory(world, exchange, now)
     except CredentialNotLoaded as missing:
         if not exchange.by_ticket:
             raise CredentialInvalid("unknown key") from None
         await world.load_credential(missing.digest)
     try:
-        return _decide_once(world, exchange, now)
+        return decide_in_memory(world, exchange, now)
     except CredentialNotLoaded:
         raise CredentialInvalid("unknown key") from None
 
@@ -100,7 +100,8 @@ def reconsider_in_memory(world: World, exchange: Exchange, now: float) -> Compil
     return route
 
 
-def _decide_once(world: World, exchange: Exchange, now: float) -> CompiledRoute:
+def decide_in_memory(world: World, exchange: Exchange, now: float) -> CompiledRoute:
+    """The same where memory can tell. Raises CredentialNotLoaded or TicketNotRedeemed where it can't."""
     snapshot = world.snapshot
     if snapshot is None:
         raise NotReady("no snapshot")

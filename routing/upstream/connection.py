@@ -6,6 +6,7 @@ Nothing here retries, chooses targets or knows of routes.
 """
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -68,6 +69,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._head = False
         self._response: Response | None = None
         self._response_waiter: asyncio.Future[Response] | None = None
+        # Called once, without a task: the response's head has come, or none will.
+        self.on_answer: Callable[[], None] | None = None
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._read_waiter: asyncio.Future[None] | None = None
@@ -127,6 +130,11 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._response_waiter = waiter
         return waiter
+
+    @property
+    def answer(self) -> Response | None:
+        """The response's head, once it is there."""
+        return self._response
 
     def take(self) -> bytes:
         """What has come of the body so far, without waiting."""
@@ -224,12 +232,20 @@ class UpstreamConnection(asyncio.Protocol):
                 self.deadline = 0.0
                 if not waiter.done():
                     waiter.set_result(response)
+            elif self.on_answer is not None:
+                self.deadline = 0.0
+                self._answer()
         reader = self._read_waiter
         if reader is not None and not reader.done() and (self._chunks or self.complete or self._failure):
             reader.set_result(None)
         if self._buffered > HIGH_WATER_BYTES and not self._closed and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
+
+    def _answer(self) -> None:
+        on_answer, self.on_answer = self.on_answer, None
+        if on_answer is not None:
+            on_answer()
 
     def eof_received(self) -> None:
         return None
@@ -273,6 +289,8 @@ class UpstreamConnection(asyncio.Protocol):
         waiter = self._response_waiter
         if waiter is not None and not waiter.done():
             waiter.set_exception(self._failure)
+        elif self.on_answer is not None:
+            self._loop.call_soon(self._answer)
         reader = self._read_waiter
         if reader is not None and not reader.done():
             reader.set_result(None)

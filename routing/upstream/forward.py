@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
+from routing.downstream.call import Call
 from routing.live import LiveConnections, LiveTransfer
 from routing.pipeline.errors import (
     BodyTooLarge,
@@ -35,6 +36,7 @@ logger = logging.getLogger("gatehouse.forward")
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Finish = Callable[[Exchange], None]
+CarryOn = Callable[["Passage", Call], None]
 
 # Methods that may be sent twice with the effect of once (RFC 9110 9.2.2).
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -72,6 +74,32 @@ class Forwarder:
             if passage.unfinished:
                 passage.close()
 
+    def forward_at_once(
+        self,
+        exchange: Exchange,
+        route: CompiledRoute,
+        call: Call,
+        carry_on: CarryOn,
+        finish: Finish,
+    ) -> bool:
+        """Send a request that has come whole over a pooled connection; False when there is none.
+
+        No task waits for the answer: it is passed on from the connection's own callback if it comes whole,
+        and by `carry_on`, which makes a task, if not.
+        """
+        targets = route.service.targets
+        if len(targets) != 1:
+            return False
+        target = targets[0]
+        pool = self.pools.of(target.address)
+        connection = pool.take_idle(exchange.method in IDEMPOTENT)
+        if connection is None:
+            return False
+        passage = Passage(self, exchange, route, call.receive, call.send, finish)
+        self.under_way.add(passage)
+        passage.begin(call, connection, pool, target, carry_on)
+        return True
+
     def sweep(self) -> None:
         """Look after deadlines and clients that left; called several times a second."""
         self.pools.sweep()
@@ -94,6 +122,11 @@ class Passage:
     _sending_since = 0.0
     _endless = False
     _live: "LiveTransfer | None" = None
+    _call: Call | None = None
+    _carry_on: CarryOn | None = None
+    _target: CompiledTarget | None = None
+    _body = b""
+    _failure: GatewayError | None = None
 
     def __init__(
         self,
@@ -105,7 +138,7 @@ class Passage:
         finish: Finish,
     ) -> None:
         self._forwarder = forwarder
-        self._exchange = exchange
+        self.exchange = exchange
         self._route = route
         self._receive = receive
         self._send = send
@@ -114,14 +147,17 @@ class Passage:
 
     async def run(self) -> None:
         """The whole way; a short response over a pooled connection takes one await up and two down."""
-        exchange = self._exchange
+        exchange = self.exchange
         body, more = b"", False
         if exchange.content_length or exchange.chunked:
             body, more = await self._first_of_body()
         self._body_is_read = not more
-        started = monotonic()
-        response = await self._response(body, more)
-        exchange.upstream_seconds = monotonic() - started
+        self._started = monotonic()
+        await self._pass_on(await self._response(body, more))
+
+    async def _pass_on(self, response: Response) -> None:
+        exchange = self.exchange
+        exchange.upstream_seconds = monotonic() - self._started
         connection = self._connection
         assert connection is not None
         if not connection.complete:
@@ -143,9 +179,103 @@ class Passage:
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body})
 
+    # --- without a task ------------------------------------------------------------------
+    def begin(
+        self,
+        call: Call,
+        connection: UpstreamConnection,
+        pool: ConnectionPool,
+        target: CompiledTarget,
+        carry_on: CarryOn,
+    ) -> None:
+        """Send the request and return; `_answered` is called when there is something to go on with.
+
+        Raises BodyTooLarge.
+        """
+        self._call, self._carry_on, self._target = call, carry_on, target
+        self._body_is_read = True
+        exchange = self.exchange
+        if exchange.chunked or exchange.content_length:
+            self._body = body = call.take_whole_body()
+            try:
+                self._count(len(body))
+            except BodyTooLarge:
+                pool.release(connection, keep=True)
+                self._forwarder.under_way.discard(self)
+                raise
+            exchange.chunked, exchange.content_length = False, len(body)
+        call.on_left = self._client_has_left
+        self._begin(connection, pool, target, self._body, more=False)
+        connection.on_answer = self._answered
+
+    def _answered(self) -> None:
+        """The connection's callback: nobody else would see a fault in it."""
+        call = self._call
+        assert call is not None
+        assert self._carry_on is not None
+        try:
+            if self._pass_on_at_once(call):
+                return
+        except GatewayError as failure:
+            self.exchange.status = 0
+            self._failure = failure
+        except Exception as error:
+            logger.exception("response can't be carried", extra={"request_id": self.exchange.request_id})
+            self.exchange.status = 0
+            self._failure = GatewayError(type(error).__name__)
+        self._carry_on(self, call)
+
+    def _pass_on_at_once(self, call: Call) -> bool:
+        """Answer, if the response has come whole. Raises what recording it raises."""
+        connection = self._connection
+        assert connection is not None
+        response = connection.answer
+        if response is None or not connection.complete:
+            return False
+        exchange = self.exchange
+        exchange.upstream_seconds = monotonic() - self._started
+        call.on_left = None
+        self._forwarder.under_way.discard(self)
+        body = connection.take()
+        start = response_head(exchange, self._route, response, len(body))
+        exchange.status = response.status
+        exchange.bytes_out = len(body)
+        self._let_go(keep=True)
+        if self.unfinished:
+            self.close()
+        self._finish(exchange)
+        call.respond(start, body)
+        return True
+
+    async def carry_on(self) -> None:
+        """What `begin` began, in a task. Raises as `forward`."""
+        if self._failure is not None:
+            raise self._failure
+        assert self._connection is not None
+        assert self._pool is not None
+        assert self._target is not None
+        try:
+            try:
+                response = await self._connection.response()
+            except UpstreamUnreachable:
+                if self._connection.received_anything or self.exchange.method not in IDEMPOTENT:
+                    raise
+                self._let_go(keep=False)
+                response = await self._ask_again(self._pool, self._target, self._body)
+            await self._pass_on(response)
+        finally:
+            self._forwarder.under_way.discard(self)
+            if self.unfinished:
+                self.close()
+
+    def _client_has_left(self) -> None:
+        self._client_left = True
+        if self._connection is not None:
+            self._connection.fail(ClientLeft("while waiting for the response"))
+
     # --- towards the upstream ------------------------------------------------------------
     async def _first_of_body(self) -> tuple[bytes, bool]:
-        exchange = self._exchange
+        exchange = self.exchange
         message = await self._receive_body_part()
         body: bytes = message.get("body", b"")
         more = bool(message.get("more_body", False))
@@ -167,7 +297,7 @@ class Passage:
         return message
 
     def _count(self, size: int) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         exchange.bytes_in += size
         if exchange.bytes_in > self._route.max_body_bytes:
             limit = self._route.max_body_bytes
@@ -176,7 +306,7 @@ class Passage:
     async def _response(self, body: bytes, more: bool) -> Response:
         """Try targets in turn until one has begun to answer."""
         service = self._route.service
-        repeatable = not more and self._exchange.method in IDEMPOTENT
+        repeatable = not more and self.exchange.method in IDEMPOTENT
         failure: UpstreamFailure | None = None
         targets = service.targets
         for target in targets if len(targets) == 1 else self._forwarder.balancer.order(service):
@@ -202,7 +332,7 @@ class Passage:
 
     async def _open(self, pool: ConnectionPool, target: CompiledTarget) -> UpstreamConnection:
         """Raises _NothingSent when this target can't be connected to, ClientLeft when nobody waits."""
-        self._exchange.target = target.url
+        self.exchange.target = target.url
         try:
             connection = await pool.open(self._route.service.connect_timeout)
         except (UpstreamUnreachable, UpstreamTimeout) as failure:
@@ -230,7 +360,7 @@ class Passage:
         more: bool,
     ) -> None:
         self._connection, self._pool = connection, pool
-        exchange, service = self._exchange, self._route.service
+        exchange, service = self.exchange, self._route.service
         exchange.target = target.url
         head = request_head(exchange, self._route, target)
         if body:
@@ -247,11 +377,11 @@ class Passage:
             connection.fail(failure)
         except Exception as error:
             # A task's outermost edge: a fault that nobody saw would leave the request waiting for ever.
-            logger.exception("body can't be carried", extra={"request_id": self._exchange.request_id})
+            logger.exception("body can't be carried", extra={"request_id": self.exchange.request_id})
             connection.fail(GatewayError(type(error).__name__))
 
     async def _pump_parts(self, connection: UpstreamConnection) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         more = True
         while more:
             await connection.drain()
@@ -270,7 +400,7 @@ class Passage:
     # --- towards the client --------------------------------------------------------------
     async def _stream(self, connection: UpstreamConnection, response: Response) -> None:
         """Pass the body on part by part, as it comes; the client's pace is the upstream's pace."""
-        exchange = self._exchange
+        exchange = self.exchange
         self._task = asyncio.current_task()
         self._endless = any(
             name == b"content-type" and value.startswith(b"text/event-stream")
@@ -303,23 +433,29 @@ class Passage:
     def look_after(self, now: float) -> None:
         """Start to watch for the client leaving; end a client that has stopped reading."""
         # Not while the body is still to come: the watch would take parts of it.
-        if self._watch is None and self._body_is_read and now - self._started > WATCH_AFTER_SECONDS:
+        # A call says by itself when its client leaves.
+        if (
+            self._watch is None
+            and self._call is None
+            and self._body_is_read
+            and now - self._started > WATCH_AFTER_SECONDS
+        ):
             self._watch = asyncio.ensure_future(self._watch_client())
         live = self._forwarder.live
         if live is not None and self._live is None and now - self._started > LIVE_AFTER_SECONDS:
-            self._live = LiveTransfer(self._exchange, self._route, self.break_off)
+            self._live = LiveTransfer(self.exchange, self._route, self.break_off)
             live.add(self._live)
         stalled = self._sending_since and now - self._sending_since > self._route.service.idle_timeout
         if stalled and self._task is not None:
             self._sending_since = 0.0
-            self._exchange.abort = "client_stalled"
+            self.exchange.abort = "client_stalled"
             self._task.cancel()
 
     def break_off(self, refusal: Refusal, endless_only: bool) -> None:
         """End what would be refused by now; of what merely has to end some time, only what never would."""
         if endless_only and not self._endless:
             return
-        self._exchange.abort = refusal.code
+        self.exchange.abort = refusal.code
         if self._sending_since and self._task is not None:
             self._task.cancel()
         elif self._connection is not None:
@@ -330,9 +466,7 @@ class Passage:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 break
-        self._client_left = True
-        if self._connection is not None:
-            self._connection.fail(ClientLeft("while waiting for the response"))
+        self._client_has_left()
 
     def _let_go(self, keep: bool) -> None:
         connection, pool = self._connection, self._pool
