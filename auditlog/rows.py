@@ -49,13 +49,13 @@ def columns_of(frame: Frame) -> list[Any]:
         record["chain"],
         record["sequence"],
         *[
-            value if type(value := get(name)) is str and len(value) <= LIMIT else _text(value)
+            value if type(value := get(name)) is str and len(value) <= LIMIT else column_text(value)
             for name in _TEXTS_BEFORE_STATUS
         ],
         get("path") or "",
         status if type(status) is int and -(2**31) <= status < 2**31 else None,
         *[
-            value if type(value := get(name)) is str and len(value) <= LIMIT else _text(value)
+            value if type(value := get(name)) is str and len(value) <= LIMIT else column_text(value)
             for name in _TEXTS_AFTER_STATUS
         ],
         frame.body.decode(),
@@ -63,5 +63,6 @@ def columns_of(frame: Frame) -> list[Any]:
     ]
 
 
-def _text(value: Any) -> str:
+def column_text(value: Any) -> str:
+    """What a searchable column holds of a value."""
     return "" if value is None else str(value)[:LIMIT]

@@ -3,9 +3,10 @@
 Idempotent: a record whose event id is there already is passed over.
 """
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import (
     DatabaseError,
@@ -16,6 +17,7 @@ from django.db import (
     transaction,
 )
 
+from auditlog.copy_format import CLOSING, OPENING, CopyRows
 from auditlog.models import AuditRecord
 from auditlog.partitions import ensure_partition, is_partitioned, month_after, month_of
 from auditlog.rows import COLUMNS, columns_of
@@ -23,10 +25,11 @@ from auditlog.sinks.sink import Frame, SinkRejected, SinkUnavailable
 
 TABLE = AuditRecord._meta.db_table
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
-# A character that no value holds: the recorder escapes control characters.
-_NULL = "\x01"
-_COPY = f"COPY \"{{table}}\" ({_NAMES}) FROM STDIN WITH (NULL '{_NULL}')"
+_COPY = f'COPY "{{table}}" ({_NAMES}) FROM STDIN WITH (FORMAT BINARY)'
+# What a body that is no record makes of its reading.
+_NO_RECORD = (ValueError, KeyError, TypeError, AttributeError, struct.error)
 _STAGING = "audit_staging"
+Row = TypeVar("Row")
 
 
 class DatabaseSink:
@@ -34,11 +37,15 @@ class DatabaseSink:
 
     def __init__(self) -> None:
         self._months: set[datetime] = set()
+        self._copy_rows = CopyRows()
 
     def deliver(self, frames: Sequence[Frame]) -> None:
-        rows, refused = _parse(frames)
+        refused: dict[int, str] = {}
         try:
-            self._store(rows, refused)
+            if is_partitioned():
+                self._copy(frames, refused)
+            else:
+                _insert(_read(frames, columns_of, refused))
         except (DataError, IntegrityError) as error:
             self._months.clear()
             # The row to blame is found by the caller, which offers smaller batches.
@@ -53,7 +60,22 @@ class DatabaseSink:
     def close(self) -> None:
         connection.close()
 
-    def _ensure_months(self, oldest: str, newest: str) -> None:
+    def _copy(self, frames: Sequence[Frame], refused: dict[int, str]) -> None:
+        """COPY all that are records, and name the others in `refused`."""
+        encoded = _read(frames, self._copy_rows.encode, refused)
+        if not encoded:
+            return
+        event_ids = [event_id for event_id, _ in encoded]
+        self._ensure_months(min(event_ids), max(event_ids))
+        data = b"".join((OPENING, *(row for _, row in encoded), CLOSING))
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                _copy_into(cursor, TABLE, data)
+        except IntegrityError:
+            # Some have come before: sort them out in a table of our own.
+            _copy_what_is_missing(data)
+
+    def _ensure_months(self, oldest: bytes, newest: bytes) -> None:
         month, last = _month(oldest), _month(newest)
         while month <= last:
             if month not in self._months:
@@ -61,39 +83,24 @@ class DatabaseSink:
                 self._months.add(month)
             month = month_after(month)
 
-    def _store(self, rows: list[list[Any]], refused: dict[int, str]) -> None:
-        if not rows:
-            return
-        if not is_partitioned():
-            _insert(rows)
-            return
-        self._ensure_months(min(row[0] for row in rows), max(row[0] for row in rows))
-        data = _copy_text(rows)
-        try:
-            with transaction.atomic(), connection.cursor() as cursor:
-                _copy(cursor, TABLE, data)
-        except IntegrityError:
-            # Some have come before: sort them out in a table of our own.
-            _copy_what_is_missing(data)
 
-
-def _month(event_id: str) -> datetime:
+def _month(event_id: bytes) -> datetime:
     # The first 48 bits of the event id are its milliseconds, and they decide the partition.
-    return month_of(datetime.fromtimestamp(int(event_id.replace("-", "")[:12], 16) / 1000, UTC))
+    return month_of(datetime.fromtimestamp(int.from_bytes(event_id[:6]) / 1000, UTC))
 
 
 def open_sink() -> DatabaseSink:
     return DatabaseSink()
 
 
-def _parse(frames: Sequence[Frame]) -> tuple[list[list[Any]], dict[int, str]]:
-    rows, refused = [], {}
+def _read(frames: Sequence[Frame], read: Callable[[Frame], Row], refused: dict[int, str]) -> list[Row]:
+    rows = []
     for index, frame in enumerate(frames):
         try:
-            rows.append(columns_of(frame))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            rows.append(read(frame))
+        except _NO_RECORD as error:
             refused[index] = f"no record: {error}"
-    return rows, refused
+    return rows
 
 
 def _insert(rows: list[list[Any]]) -> None:
@@ -107,27 +114,16 @@ def _insert(rows: list[list[Any]]) -> None:
         cursor.executemany(f'INSERT OR IGNORE INTO "{TABLE}" ({_NAMES}) VALUES ({marks})', rows)  # noqa: S608
 
 
-def _copy_text(rows: list[list[Any]]) -> str:
-    """COPY's text format. No value holds a tab or a line end, so only backslashes are doubled."""
-    lines = []
-    for row in rows:
-        row[5] = str(row[5])
-        row[11] = _NULL if row[11] is None else str(row[11])
-        row[15] = "\\x" + row[15].hex()
-        lines.append("\t".join(row))
-    return "\n".join(lines).replace("\\", "\\\\") + "\n"
-
-
-def _copy(cursor: Any, table: str, data: str) -> None:
+def _copy_into(cursor: Any, table: str, data: bytes) -> None:
     # COPY is psycopg's own: Django does not translate its errors by itself.
     with connection.wrap_database_errors, cursor.copy(_COPY.format(table=table)) as copy:
         copy.write(data)
 
 
-def _copy_what_is_missing(data: str) -> None:
+def _copy_what_is_missing(data: bytes) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f'CREATE TEMPORARY TABLE "{_STAGING}" (LIKE "{TABLE}") ON COMMIT DROP')
-        _copy(cursor, _STAGING, data)
+        _copy_into(cursor, _STAGING, data)
         cursor.execute(
             f'INSERT INTO "{TABLE}" ({_NAMES}) SELECT {_NAMES} FROM "{_STAGING}" ON CONFLICT DO NOTHING'  # noqa: S608
         )
