@@ -1,12 +1,15 @@
 """Append records as JSON lines to a file, rotated by size and compressed with gzip.
 
 At least once: a batch that was written but not acknowledged (kill -9 in between) comes again, with
-the same event ids. A batch that could not be written whole is taken back.
+the same event ids. A batch that could not be written whole is taken back. A file that can't be
+rotated grows on: the records in it are stored all the same.
 """
 
 import gzip
+import logging
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +17,11 @@ from django.conf import settings
 
 from auditlog.sinks.sink import Frame, SinkUnavailable, json_line
 
+logger = logging.getLogger("gatehouse.audit")
+
 COMPRESSION_LEVEL = 6
+# A rotation that failed is not tried again with every batch: it may compress a whole file for nothing.
+ROTATION_RETRY_SECONDS = 30.0
 
 
 class FileSink:
@@ -26,16 +33,16 @@ class FileSink:
         self._kept = kept
         self._fsync = fsync
         self._descriptor: int | None = None
+        self._rotate_not_before = 0.0
 
     def deliver(self, frames: Sequence[Frame]) -> None:
         data = b"".join(json_line(frame) + b"\n" for frame in frames)
         try:
             self._append(data)
-            if self._rotate_bytes and self._size() >= self._rotate_bytes:
-                self._rotate()
         except OSError as error:
             self.close()
             raise SinkUnavailable(f"{type(error).__name__}: {error}") from error
+        self._rotate_if_due(time.monotonic())
 
     def close(self) -> None:
         if self._descriptor is not None:
@@ -83,17 +90,29 @@ class FileSink:
         assert self._descriptor is not None
         return os.fstat(self._descriptor).st_size
 
+    def _rotate_if_due(self, now: float) -> None:
+        """The batch is stored already: a failure here must not bring it again."""
+        if not self._rotate_bytes or self._size() < self._rotate_bytes or now < self._rotate_not_before:
+            return
+        try:
+            self._rotate()
+        except OSError as error:
+            self._rotate_not_before = now + ROTATION_RETRY_SECONDS
+            logger.warning("audit file %s not rotated, it grows on: %s", self._path, error)
+
     def _rotate(self) -> None:
-        self.close()
+        plain = self._path.with_name(f"{self._path.name}.rotated")
+        # One that is there is of a rotation that broke off: it comes first, or it would be overwritten.
+        if not plain.exists():
+            self._path.rename(plain)
+            self.close()
+        temporary = self._path.with_name(f"{self._path.name}.gz.tmp")
+        with plain.open("rb") as source, gzip.open(temporary, "wb", COMPRESSION_LEVEL) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
         self._numbered(self._kept).unlink(missing_ok=True)
         for number in range(self._kept - 1, 0, -1):
             if self._numbered(number).exists():
                 self._numbered(number).rename(self._numbered(number + 1))
-        plain = self._path.with_name(f"{self._path.name}.rotated")
-        self._path.rename(plain)
-        temporary = self._path.with_name(f"{self._path.name}.gz.tmp")
-        with plain.open("rb") as source, gzip.open(temporary, "wb", COMPRESSION_LEVEL) as target:
-            shutil.copyfileobj(source, target, 1 << 20)
         temporary.rename(self._numbered(1))
         plain.unlink()
 

@@ -5,11 +5,8 @@ import hashlib
 import hmac
 import json
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -25,6 +22,7 @@ from auditlog.sinks.stdout import StdoutSink
 from auditlog.sinks.syslog import SyslogSink, message
 from auditlog.sinks.webhook import WebhookSink
 from tests.auditlog.frames import make_frames
+from tests.auditlog.webhook_receiver import WebhookReceiver
 from tests.services.deadline import wait_until
 from tests.services.redis import RedisServer
 
@@ -107,52 +105,21 @@ def test_stdout_gets_whole_lines(capfdbinary: pytest.CaptureFixture[bytes]) -> N
 # --- webhook --------------------------------------------------------------------------------
 
 
-class Receiver:
-    """A webhook's far end: keeps bodies, answers as told."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-        self.status, self.answer = 200, b""
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                owner.requests.append((dict(self.headers.items()), body))
-                self.send_response(owner.status)
-                self.send_header("Content-Length", str(len(owner.answer)))
-                self.end_headers()
-                self.wfile.write(owner.answer)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/audit"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
+def receiver() -> Iterator[WebhookReceiver]:
+    receiver = WebhookReceiver()
     yield receiver
-    receiver.close()
+    receiver.stop()
 
 
 @pytest.fixture
-def webhook(receiver: Receiver) -> Iterator[WebhookSink]:
+def webhook(receiver: WebhookReceiver) -> Iterator[WebhookSink]:
     sink = WebhookSink(receiver.url, "shared secret")
     yield sink
     sink.close()
 
 
-def test_webhook_is_signed_over_time_and_body(webhook: WebhookSink, receiver: Receiver) -> None:
+def test_webhook_is_signed_over_time_and_body(webhook: WebhookSink, receiver: WebhookReceiver) -> None:
     frames = make_frames(3, path=NASTY)
     webhook.deliver(frames)
     headers, body = receiver.requests[0]
@@ -162,7 +129,7 @@ def test_webhook_is_signed_over_time_and_body(webhook: WebhookSink, receiver: Re
     assert [record["event_id"] for record in json.loads(body)["records"]] == event_ids(frames)
 
 
-def test_webhook_repeats_the_same_idempotency_key(webhook: WebhookSink, receiver: Receiver) -> None:
+def test_webhook_repeats_the_same_idempotency_key(webhook: WebhookSink, receiver: WebhookReceiver) -> None:
     frames = make_frames(2)
     webhook.deliver(frames)
     webhook.deliver(frames)
@@ -173,14 +140,16 @@ def test_webhook_repeats_the_same_idempotency_key(webhook: WebhookSink, receiver
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503, 302])
 def test_webhook_that_does_not_take_the_batch_is_an_outage(
-    webhook: WebhookSink, receiver: Receiver, status: int
+    webhook: WebhookSink, receiver: WebhookReceiver, status: int
 ) -> None:
     receiver.status = status
     with pytest.raises(SinkUnavailable):
         webhook.deliver(make_frames(2))
 
 
-def test_webhook_that_takes_half_of_a_batch_names_the_rest(webhook: WebhookSink, receiver: Receiver) -> None:
+def test_webhook_that_takes_half_of_a_batch_names_the_rest(
+    webhook: WebhookSink, receiver: WebhookReceiver
+) -> None:
     frames = make_frames(4)
     refused = event_ids(frames)[1::2]
     receiver.answer = json.dumps({"rejected": {**dict.fromkeys(refused, "no"), "made up": "x"}}).encode()
@@ -191,14 +160,14 @@ def test_webhook_that_takes_half_of_a_batch_names_the_rest(webhook: WebhookSink,
 
 @pytest.mark.parametrize("answer", [b"ok", b"[]", b'{"rejected": 5}', b"x" * 2_000_000])
 def test_webhook_answer_that_says_nothing_is_a_success(
-    webhook: WebhookSink, receiver: Receiver, answer: bytes
+    webhook: WebhookSink, receiver: WebhookReceiver, answer: bytes
 ) -> None:
     receiver.answer = answer
     webhook.deliver(make_frames(1))
 
 
 def test_webhook_that_refuses_the_request_refuses_the_records(
-    webhook: WebhookSink, receiver: Receiver
+    webhook: WebhookSink, receiver: WebhookReceiver
 ) -> None:
     receiver.status = 422
     with pytest.raises(SinkRejected):
