@@ -28,6 +28,7 @@ from auditlog.spool import prepare_directory, spool_bytes
 
 logger = logging.getLogger("gatehouse.audit")
 
+SPOOL_RETRY_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
 STATUS_SECONDS = 5.0
 ANCHOR_SECONDS = 60.0
@@ -40,13 +41,29 @@ STATE_FILE = "shipper.json"
 def run(stop: threading.Event, carry: Carry | None = None) -> None:
     """Ship until `stop` is set; the batches at hand are finished first."""
     directory = Path(settings.GATEWAY_AUDIT_SPOOL_DIR)
-    prepare_directory(directory)
-    descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _open_lock(directory, stop)
+    if descriptor is None:
+        return
     try:
         if _lock(descriptor, stop):
             Shipper(directory, settings.GATEWAY_AUDIT_SINKS, carry or choose_carrier(), stop).run()
     finally:
         os.close(descriptor)
+
+
+def _open_lock(directory: Path, stop: threading.Event) -> int | None:
+    """Wait until the spool can be written to: a disk that is mounted read-only may be mended meanwhile."""
+    told = False
+    while not stop.is_set():
+        try:
+            prepare_directory(directory)
+            return os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if not told:
+                logger.error("the audit spool can't be written to, nothing is shipped: %s", error)
+                told = True
+            stop.wait(SPOOL_RETRY_SECONDS)
+    return None
 
 
 def _lock(descriptor: int, stop: threading.Event) -> bool:

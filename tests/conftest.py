@@ -25,6 +25,8 @@ pytest_plugins = [
     "tests.services.nginx",
     "tests.services.browser",
     "tests.services.committed_database",
+    "tests.services.small_disk",
+    "tests.services.rabbitmq",
 ]
 
 
