@@ -103,15 +103,20 @@ class FrontDoor:
         if self._serves_data:
             if self._data_plane is None:
                 await self._start()
-            await self._proxy(scope, receive, send)
+            plane = self._proxy if scope["type"] == "http" else self._relay
+            await plane(scope, receive, send)
             return
         problem = scope["problem"]
+        prefix = "http" if scope["type"] == "http" else "websocket.http"
         body = error_body(problem.code, problem.message, new_uuid(), dict(problem.details))
         headers = [(b"content-type", b"application/json"), *SECURITY_HEADERS]
-        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": f"{prefix}.response.start", "status": problem.status, "headers": headers})
+        await send({"type": f"{prefix}.response.body", "body": body})
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "problem" in scope:
+            await self._refuse(scope, receive, send)
+            return
         if self._is_own(scope) or not self._serves_data:
             await self._control_sockets(scope, receive, send)
             return

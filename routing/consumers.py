@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 from time import time
 from typing import Any
 
@@ -21,9 +22,9 @@ from routing.pipeline.errors import (
 from routing.pipeline.exchange import Exchange
 from routing.pipeline.hygiene import read_scope, start_exchange
 from routing.relay import close_codes
+from routing.relay.asgi_leg import AsgiLeg, Receive, Send
 from routing.relay.handshake import Handshake, UpstreamAnswer, upgrade_request, wait_for_answer
-from routing.relay.keepalive import keep_clients_alive
-from routing.relay.pump import Receive, Relay, Send
+from routing.relay.pump import Relay, ending_of
 from routing.runtime import Runtime, current_runtime
 from routing.snapshot import CompiledRoute, CompiledTarget
 from routing.upstream.connection import Response
@@ -32,6 +33,8 @@ from routing.upstream.response_head import response_head
 logger = logging.getLogger("gatehouse.relay")
 
 Scope = dict[str, Any]
+# Where our own server offers the connection itself instead of events about it.
+LEG_EXTENSION = "gatehouse.leg"
 # Written by the ASGI server for its own leg.
 _HANDSHAKE_FIELDS = frozenset(
     {b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions"}
@@ -41,8 +44,8 @@ _HANDSHAKE_FIELDS = frozenset(
 class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
     """Relay a WebSocket to the service its route names.
 
-    A Channels consumer with a life of its own: `__call__` pumps frames itself, as a dispatch for each
-    message costs more than the message.
+    A Channels consumer with a life of its own: `__call__` joins the two connections itself, as a dispatch
+    for each message costs more than the message.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +54,6 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
         exchange = start_exchange(scope)
         try:
             await receive()  # websocket.connect
-            keep_clients_alive()
             route = await self.initial_exchange(runtime, exchange, scope)
             await self.relay(runtime, exchange, route, scope, receive, send)
         except GatewayError as error:
@@ -86,27 +88,42 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
         receive: Receive,
         send: Send,
     ) -> None:
-        """Connect the upstream, then accept the client, then pump. Raises UpstreamFailure before that."""
-        relay = Relay(exchange, route, receive, send)
+        """Connect the upstream, accept the client, join the two. Raises UpstreamFailure or ClientLeft.
+
+        On our own server this returns then: the connection lives on in its callbacks, without a task.
+        """
+        relay = Relay(exchange, route)
         # Counted from here: connections that are being opened at the same time see each other.
         runtime.live.add(relay)
+        started = False
         try:
             answer = await self.connect(runtime, exchange, route, scope)
             if answer.status != 101:
                 await self.pass_refusal(runtime, exchange, route, answer, scope, send)
                 return
-            relay.leg.take_over(answer)
+            relay.upstream.attach(answer.transport)
+            limit = route.websocket_options.max_message_bytes
+            accept = (scope.get("extensions") or {}).get(LEG_EXTENSION)
+            acceptance = self._accept(exchange, route, answer)
+            early, foreign = b"", None
+            if accept is not None:
+                client, early = accept(acceptance, relay, limit)
+            else:
+                await send(acceptance)
+                client = foreign = AsgiLeg(relay, receive, send, limit)
             exchange.status = 101
-            await send(self._accept(exchange, route, answer))
             runtime.recorder.record_connected(exchange)
-            try:
-                await relay.run()
-            finally:
-                exchange.bytes_out = relay.leg.bytes
-                runtime.recorder.record_disconnected(exchange, _ending_of(relay))
+            started = True
+            relay.start(client, early, answer.tail, partial(_ended, runtime))
+            if foreign is not None:
+                await foreign.run()
+        except BaseException:
+            relay.abandon()
+            raise
         finally:
-            runtime.live.discard(relay)
-            relay.leg.abort()
+            if not started:
+                runtime.live.discard(relay)
+                relay.abandon()
 
     async def connect(
         self, runtime: Runtime, exchange: Exchange, route: CompiledRoute, scope: Scope
@@ -189,17 +206,6 @@ def _as_response(answer: UpstreamAnswer) -> Response:
     return Response(answer.status, answer.headers)
 
 
-def _ending_of(relay: Relay) -> dict[str, Any]:
-    ending: dict[str, Any] = {
-        "close_code": relay.code,
-        "closed_by": relay.closed_by,
-        "messages_in": relay.messages_in,
-        "messages_out": relay.leg.messages,
-        "bytes_in": relay.exchange.bytes_in,
-        "bytes_out": relay.leg.bytes,
-    }
-    if relay.reason:
-        ending["close_reason"] = relay.reason
-    if relay.exchange.abort:
-        ending["abort"] = relay.exchange.abort
-    return ending
+def _ended(runtime: Runtime, relay: Relay) -> None:
+    runtime.live.discard(relay)
+    runtime.recorder.record_disconnected(relay.exchange, ending_of(relay))

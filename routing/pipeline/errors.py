@@ -3,6 +3,7 @@
 GatewayError
 ├── Refusal                     decided before an upstream was chosen
 │   ├── BadRequest          400 bad_request, bad_target, bad_host, bad_header, duplicate_header …
+│   │                       426 websocket_version
 │   ├── RouteNotFound       404 route_not_found | websocket_not_served
 │   ├── MethodNotAllowed    405 method_not_allowed
 │   ├── Unauthenticated     401 credential_missing | credential_invalid
@@ -72,6 +73,19 @@ class BadFraming(BadRequest):
 
 class BadMethod(BadRequest):
     code, message = "bad_method", "The method is not an upper-case token."
+
+
+class BadHandshake(BadRequest):
+    code, message = "bad_handshake", "The WebSocket handshake is not in order."
+
+
+class WrongWebSocketVersion(BadRequest):
+    status, code, message = 426, "websocket_version", "Version 13 of the WebSocket protocol is spoken here."
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        # RFC 6455 4.2.2: the version that would be taken.
+        return [(b"sec-websocket-version", b"13"), (b"upgrade", b"websocket")]
 
 
 class RouteNotFound(Refusal):

@@ -1,24 +1,32 @@
-"""Speak frames with the upstream: picows carries and parses them, this makes messages of them and guards.
+"""One end of a WebSocket connection: makes messages of frames, guards the protocol, ends it in good order.
 
-Every violation ends the leg with the code that RFC 6455 names. Knows nothing of the client's leg but a
-queue that it reads from.
+The same on a client's connection and on an upstream's; picows carries and parses the frames. Every
+violation ends the leg with the code that RFC 6455 names. A message goes straight from the callback that
+read it to whoever takes it; what else happens, the leg's owner is told. Knows nothing of the other leg.
 """
 
 import asyncio
-import logging
-from collections import deque
-from typing import Any
+import sys
+from collections.abc import Callable
+from fcntl import ioctl
+from termios import TIOCOUTQ
+from time import monotonic
+from typing import Any, Protocol
 
-from picows import WSFrame, WSListener, WSMsgType, WSProtocolError, WSTransport
-from picows.picows import WSProtocol
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from routing.relay import close_codes
-from routing.relay.handshake import UpstreamAnswer, accept_for
+from routing.relay.parsing import GROWN_BYTES, Discard, FrameProtocol
 
 # A reader further behind than this stops the far sender. One message may be larger by itself.
 HIGH_WATER_BYTES = 131_072
 LOW_WATER_BYTES = 32_768
-READ_BUFFER_BYTES = 2048
+# How long a peer has to answer a close frame, or to take some of what was sent before it.
+CLOSE_SECONDS = 2.0
+# How long it may take with all of that.
+LONGEST_CLOSE_SECONDS = 30.0
+# What is thrown away after the end, while the peer has not noticed it yet.
+DISCARDED_BYTES = 4 * 1_048_576
 
 TEXT = WSMsgType.TEXT
 BINARY = WSMsgType.BINARY
@@ -27,256 +35,356 @@ PING = WSMsgType.PING
 PONG = WSMsgType.PONG
 CLOSE = WSMsgType.CLOSE
 
-# An adapter, as picows would make a logger of its own for every connection from a plain one.
-_logger = logging.LoggerAdapter(logging.getLogger("gatehouse.relay.frames"), {})
-_logger.logger.setLevel(logging.CRITICAL)
-_logger.logger.propagate = False
+Deliver = Callable[[WSMsgType, bytes], Any]
 
 
-class UpstreamLeg(WSListener):  # type: ignore[misc]
-    """The frames' side of one upstream connection.
+class Owner(Protocol):
+    """Whom a leg tells what has become of it."""
 
-    `wake` is called when there is something new in `inbox`, or when the leg has ended; `closing` then
-    holds the code (None: without one) and reason for the client.
-    """
+    def leg_closed(self, leg: "Leg", code: int, reason: str) -> None:
+        """Its peer closed (1005: without a code), and has been answered."""
 
-    def __init__(self, wake: Any, max_message_bytes: int) -> None:
-        self.inbox: deque[tuple[dict[str, Any], int]] = deque()  # messages and their sizes
-        self.queued_bytes = 0
-        self.messages = 0
-        self.bytes = 0
-        self.frames = 0
-        self.ended = False
-        self.closing: tuple[int | None, str] | None = None
-        self.violation = ""
-        self.paused = False
-        self.resumed: Any = None  # a future that the writer waits on
-        self._wake = wake
+    def leg_violated(self, leg: "Leg", code: int, what: str) -> None:
+        """Its peer broke the protocol or a limit, and has been told so with this code."""
+
+    def leg_gone(self, leg: "Leg") -> None:
+        """The connection is no more; without `leg.closing` it broke off."""
+
+    def leg_full(self, leg: "Leg") -> None:
+        """Its peer takes too little of what is sent."""
+
+    def leg_free(self, leg: "Leg") -> None:
+        """It takes more again."""
+
+
+def drop(kind: WSMsgType, data: bytes) -> None:
+    """Where messages go that nobody wants any more."""
+
+
+class Leg(WSListener):  # type: ignore[misc]
+    """Used from one event loop. `attach` comes first, then `deliver` is set, then `start`."""
+
+    __slots__ = (
+        "_deadline", "_discarding", "_joined", "_kind", "_limit", "_owner", "_paused", "_pong", "_protocol",
+        "_underlying", "_unsent", "bytes", "client_side", "closing", "closing_since", "deliver", "frames", "freed",
+        "full", "gone_for_good", "messages", "released", "send", "tail",
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner, max_message_bytes: int, client_side: bool) -> None:
+        """`client_side`: the gateway is the client of this connection."""
+        self.client_side = client_side
+        self.deliver: Deliver = drop
+        self.send: Deliver = drop
+        self.messages = self.bytes = self.frames = 0  # that have come
+        self.full = False
+        self.freed = 0  # how often it took more again after that
+        self.closing = False  # one of the two has said that it ends
+        self.closing_since = 0.0
+        self.gone_for_good = False
+        self.released: Callable[[], None] | None = None  # called when the connection is no more
+        self.tail = 0  # bytes behind the last frame; also set before anything is read
+        self._owner = owner
         self._limit = max_message_bytes
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
-        self._kind = CONTINUATION  # the kind of the message whose parts are coming; CONTINUATION: none
-        self._transport: WSTransport | None = None
+        # The kind of the message whose parts are coming; CLOSE: nothing is taken any more.
+        self._kind = CONTINUATION
+        self._joined: bytearray | None = None
+        self._protocol: FrameProtocol | None = None
         self._underlying: Any = None
-        self._reading_paused = False
-        self._close_sent = False
-        self._gone: asyncio.Future[None] | None = None
-        self._verdict: asyncio.Task[None] | None = None
+        self._paused = False
+        self._discarding = False
+        self._pong: bytes | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unsent = 0
+
+    # --- taking over ---------------------------------------------------------------------
+    def attach(self, transport: Any) -> None:
+        """Have frames written to the connection; what comes from it waits for `start`."""
+        self._underlying = transport
+        transport.pause_reading()
+        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
+        self._parse_anew()
+
+    def start(self, early: bytes) -> None:
+        """Read: first what came before there were frames."""
+        assert self._protocol is not None
+        if early:
+            self._protocol.feed(early)
+        if not self._paused and not self._discarding:
+            self._underlying.resume_reading()
+
+    def _parse_anew(self) -> None:
+        self._protocol = FrameProtocol(self, self._underlying, self.client_side, self._limit)
+        self._underlying.set_protocol(self._protocol)
+        self.send = self._protocol.transport.send
+        self.tail = 0
+
+    def shrink(self) -> bool:
+        """Give a large buffer back; `send` is another one then. Not within a callback of the leg."""
+        if self.tail or self.closing or self._protocol is None or self._protocol.room() <= GROWN_BYTES:
+            return False
+        self._underlying.pause_reading()
+        self._parse_anew()
+        if not self._paused:
+            self._underlying.resume_reading()
+        return True
 
     # --- writing -------------------------------------------------------------------------
-    @property
-    def transport(self) -> WSTransport:
-        assert self._transport is not None
-        return self._transport
-
-    def send_close(self, code: int | None, reason: str) -> None:
-        """Once; what is sent afterwards is thrown away."""
-        if self._close_sent or self.ended or self._transport is None:
-            return
-        self._close_sent = True
-        self._transport.send(CLOSE, close_codes.close_payload(code, reason))
-        if self._reading_paused:
-            # The answer to it may stand behind messages that nobody wants any more.
-            self._reading_paused = False
-            self._underlying.resume_reading()
-
-    def send_ping(self) -> None:
-        if not self._close_sent and not self.ended and self._transport is not None:
+    def ping(self) -> None:
+        if not self.closing and not self.full:
             self._transport.send_ping()
 
-    def abort(self) -> None:
-        if self._underlying is not None:
-            self._underlying.abort()
-
-    async def wait_ended(self, seconds: float) -> None:
-        """Give the upstream time to answer the close frame; then the connection is cut."""
-        if not self.ended:
-            self._gone = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._gone}, timeout=seconds)
-        self.abort()
-
-    def pause_writing(self) -> None:
-        self.paused = True
-
-    def resume_writing(self) -> None:
-        self.paused = False
-        if self.resumed is not None and not self.resumed.done():
-            self.resumed.set_result(None)
-
-    # --- reading -------------------------------------------------------------------------
-    def taken(self, size: int) -> None:
-        """The client's leg has sent a message of this size on."""
-        self.queued_bytes -= size
-        if self._reading_paused and self.queued_bytes <= LOW_WATER_BYTES and not self.ended:
-            self._reading_paused = False
+    def close(self, code: int | None, reason: str) -> None:
+        """Say so, once; None: without a code. The connection ends when the peer has answered, or in time."""
+        if self.closing:
+            return
+        self._say_close(code, reason)
+        # The answer may stand behind messages that nobody wants any more.
+        if self._paused:
+            self._paused = False
             self._underlying.resume_reading()
 
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._transport = transport
+    def _say_close(self, code: int | None, reason: str) -> None:
+        self.closing = True
+        self.closing_since = monotonic()
+        self.deliver = self.send = drop
+        if not self.gone_for_good:
+            self._transport.send(CLOSE, close_codes.close_payload(code, reason))
+            self._set_deadline()
+
+    def abort(self) -> None:
+        if self._underlying is not None and not self.gone_for_good:
+            self._underlying.abort()
+
+    @property
+    def _transport(self) -> WSTransport:
+        assert self._protocol is not None
+        return self._protocol.transport
+
+    def unsent_bytes(self) -> int:
+        return 0 if self.gone_for_good else int(self._underlying.get_write_buffer_size())
+
+    def unacknowledged_bytes(self) -> int:
+        """What the peer's kernel has not taken yet of what ours was given (Linux; elsewhere 0)."""
+        stream = None if self.gone_for_good else self._underlying.get_extra_info("socket")
+        if stream is None or stream.fileno() < 0:
+            return 0
+        try:
+            return int.from_bytes(ioctl(stream.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
+
+    def pause_writing(self) -> None:
+        self.full = True
+        if not self.closing:
+            self._owner.leg_full(self)
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self.freed += 1
+        if self.closing:
+            return
+        if self._pong is not None:
+            pong, self._pong = self._pong, None
+            self._transport.send_pong(pong)
+        self._owner.leg_free(self)
+
+    # --- reading -------------------------------------------------------------------------
+    def pause_reading(self) -> None:
+        if not self._paused and not self.closing:
+            self._paused = True
+            self._underlying.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._paused and not self.closing:
+            self._paused = False
+            self._underlying.resume_reading()
+
+    @property
+    def reading_paused(self) -> bool:
+        return self._paused
+
+    def room(self) -> int:
+        """Changes whenever bytes have come that are no whole frame yet."""
+        return 0 if self._protocol is None else self._protocol.room()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self.frames += 1
+        self.tail = frame.tail_size
         kind = frame.msg_type
-        whole = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3) and self._kind == CONTINUATION
-        # picows goes on parsing for a moment after a frame that it has closed for.
-        if self._close_sent or self.closing is not None or transport.is_close_frame_sent:
-            if kind == CLOSE:
-                self._underlying.close()
-            return
-        if whole and kind == BINARY:
+        if (
+            frame.fin
+            and self._kind is CONTINUATION
+            and (kind is BINARY or kind is TEXT)
+            and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+        ):
             data = frame.get_payload_as_bytes()
-            self._deliver({"type": "websocket.send", "bytes": data}, len(data))
-        elif whole and kind == TEXT:
-            self._deliver_text(frame.get_payload_as_bytes())
+            if kind is TEXT and not data.isascii() and not _is_text(data):
+                self._violate(close_codes.INVALID_DATA, "text that is not UTF-8")
+                return
+            self.messages += 1
+            self.bytes += len(data)
+            self.deliver(kind, data)
+        else:
+            self._take_other(kind, frame)
+
+    def _take_other(self, kind: WSMsgType, frame: WSFrame) -> None:
+        if self._kind is CLOSE:
+            # RFC 6455 5.5.1: after the close, data may still be under way; only its answer counts.
+            if kind is CLOSE and not self._discarding:
+                self._end_connection()
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._violate(close_codes.PROTOCOL_ERROR, "reserved bits set")
-        elif kind in (TEXT, BINARY):
-            if self._kind != CONTINUATION:
+        elif kind is PING:
+            self._answer(frame.get_payload_as_bytes())
+        elif kind is CLOSE:
+            self._take_close(frame.get_payload_as_bytes())
+        elif kind is CONTINUATION:
+            self._continue(frame)
+        elif kind is TEXT or kind is BINARY:
+            if self._kind is not CONTINUATION:
                 self._violate(close_codes.PROTOCOL_ERROR, "a new message within a fragmented one")
             else:
                 self._kind = kind
-                self._add_part(frame.get_payload_as_bytes())
-        elif kind == CONTINUATION:
-            self._continue(frame)
-        elif kind == CLOSE:
-            self._close(frame.get_payload_as_bytes())
+                self._joined = bytearray()
+                self._join(frame)
 
     def _continue(self, frame: WSFrame) -> None:
-        if self._kind == CONTINUATION:
+        if self._kind is CONTINUATION:
             self._violate(close_codes.PROTOCOL_ERROR, "a continuation of nothing")
             return
-        if not self._add_part(frame.get_payload_as_bytes()) or not frame.fin:
+        if not self._join(frame) or not frame.fin:
             return
-        data = b"".join(self._parts)
-        kind, self._kind = self._kind, CONTINUATION
-        self._parts, self._parts_bytes = [], 0
-        if kind == TEXT:
-            self._deliver_text(data)
-        else:
-            self._deliver({"type": "websocket.send", "bytes": data}, len(data))
-
-    def _add_part(self, data: bytes) -> bool:
-        self._parts_bytes += len(data)
-        if self._parts_bytes > self._limit:
-            self._violate(close_codes.MESSAGE_TOO_BIG, "a message larger than the route allows")
-            return False
-        self._parts.append(data)
-        return True
-
-    def _deliver_text(self, data: bytes) -> None:
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
+        assert self._joined is not None
+        data, kind = bytes(self._joined), self._kind
+        self._kind, self._joined = CONTINUATION, None
+        if kind is TEXT and not _is_text(data):
             self._violate(close_codes.INVALID_DATA, "text that is not UTF-8")
             return
-        self._deliver({"type": "websocket.send", "text": text}, len(data))
-
-    def _deliver(self, message: dict[str, Any], size: int) -> None:
         self.messages += 1
-        self.bytes += size
-        self.queued_bytes += size
-        self.inbox.append((message, size))
-        if self.queued_bytes > HIGH_WATER_BYTES and not self._reading_paused:
-            self._reading_paused = True
-            self._underlying.pause_reading()
-        self._wake()
+        self.bytes += len(data)
+        self.deliver(kind, data)
 
-    def _close(self, payload: bytes) -> None:
+    def _join(self, frame: WSFrame) -> bool:
+        assert self._joined is not None
+        if len(self._joined) + frame.payload_size > self._limit:
+            self._violate(close_codes.MESSAGE_TOO_BIG, f"messages may have {self._limit} bytes")
+            return False
+        self._joined += frame.get_payload_as_memoryview()
+        return True
+
+    def _answer(self, payload: bytes) -> None:
+        # RFC 6455 5.5.3: where several pings wait for their pongs, the latest one's is enough.
+        if self.full:
+            self._pong = payload
+        elif not self.closing:
+            self._transport.send_pong(payload)
+
+    def _take_close(self, payload: bytes) -> None:
         closing = close_codes.read_close(payload)
         if closing is None:
             self._violate(close_codes.PROTOCOL_ERROR, "a malformed close frame")
             return
-        code = close_codes.sendable(closing[0])
-        self.closing = (code, closing[1])
-        # RFC 6455 5.5.1: answered with the same code; then the server closes, we make sure of it.
-        self._close_sent = True
-        self.transport.send(CLOSE, close_codes.close_payload(code, ""))
-        self._underlying.close()
-        self._wake()
+        code, reason = closing
+        self._kind = CLOSE
+        if self.closing:
+            self._end_connection()
+            return
+        # RFC 6455 5.5.1: answered with the same code.
+        self._say_close(close_codes.sendable(code), "")
+        self._end_connection()
+        self._owner.leg_closed(self, code, reason)
 
+    # --- wrong frames --------------------------------------------------------------------
     def _violate(self, code: int, what: str) -> None:
-        self.violation = what
-        self.closing = (code, "")
-        self.send_close(code, what)
-        self._underlying.close()
-        self._wake()
+        self._kind, self._joined = CLOSE, None
+        told = not self.closing
+        if told:
+            self._say_close(code, what)
+        self._end_connection()
+        if told:
+            self._owner.leg_violated(self, code, what)
+
+    def parser_failed(self, code: int = close_codes.PROTOCOL_ERROR, what: str = "a malformed frame") -> None:
+        """picows can't go on. What it had read before is delivered first: it tells this while it looks ahead."""
+        if self._discarding:
+            return
+        if not close_codes.may_be_sent(int(code)):
+            code = close_codes.PROTOCOL_ERROR
+        self._discarding = True
+        self._underlying.pause_reading()
+        if not self.closing:
+            # picows' own words would be longer; it keeps still when somebody has closed already.
+            text = "the frame is too large" if code == close_codes.MESSAGE_TOO_BIG else "a malformed frame"
+            self._transport.send_close(int(code), text)
+        asyncio.get_running_loop().call_soon(self._after_failure, int(code), what)
+
+    def _after_failure(self, code: int, what: str) -> None:
+        told = not self.closing
+        self._kind, self._joined = CLOSE, None
+        self.closing = True
+        self.closing_since = self.closing_since or monotonic()
+        self.deliver = self.send = drop
+        self._discard()
+        if told:
+            self._owner.leg_violated(self, code, what)
+
+    # --- the end -------------------------------------------------------------------------
+    def _end_connection(self) -> None:
+        """All has been said: wait for the peer to hang up, and take in what it says until then."""
+        if not self._discarding:
+            self._discarding = True
+            self._underlying.pause_reading()
+            # Not from within picows: it has frames left to tell of.
+            asyncio.get_running_loop().call_soon(self._discard)
+
+    def _discard(self) -> None:
+        if self.gone_for_good:
+            return
+        self._set_deadline()
+        if self._underlying.is_closing():
+            return
+        self._underlying.set_protocol(Discard(self, DISCARDED_BYTES))
+        self._underlying.resume_reading()
+        if not self.client_side:
+            # RFC 6455 7.1.1: the server is the one to hang up first.
+            self._underlying.write_eof()
+
+    def _set_deadline(self) -> None:
+        if self._deadline is None:
+            self._unsent = self.unsent_bytes()
+            self._deadline = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._overdue)
+
+    def _overdue(self) -> None:
+        """A peer that still takes what was sent before is waited for; one that doesn't is cut off."""
+        self._deadline = None
+        unsent = self.unsent_bytes()
+        if 0 < unsent < self._unsent and monotonic() - self.closing_since < LONGEST_CLOSE_SECONDS:
+            self._set_deadline()
+        else:
+            self.abort()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self.ended = True
-        if transport.is_close_frame_sent:
-            self._verdict = asyncio.ensure_future(_fetch_verdict(transport))
-        if self.closing is None and not self._close_sent:
-            self._note_parser_verdict(transport)
-        if self.resumed is not None and not self.resumed.done():
-            self.resumed.set_result(None)
-        if self._gone is not None and not self._gone.done():
-            self._gone.set_result(None)
-        self._wake()
+        self.gone()
 
-    def _note_parser_verdict(self, transport: WSTransport) -> None:
-        """picows has closed with a code of its own when a frame was malformed or too large."""
-        handshake = transport.close_handshake
-        if handshake is not None and handshake.sent is not None:
-            self.violation = handshake.sent.reason or "a malformed frame"
-            code = int(handshake.sent.code)
-            self.closing = (code if close_codes.may_be_sent(code) else close_codes.PROTOCOL_ERROR, "")
-
-    # --- taking over ---------------------------------------------------------------------
-    def take_over(self, answer: UpstreamAnswer) -> None:
-        """Go on with the connection that the handshake opened, from the first byte after it."""
-        self._underlying = answer.transport
-        answer.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
-        muted = _MutedTransport(answer.transport)
-        protocol = WSProtocol(
-            "upstream", "/", True, lambda: self, _logger, True, None, False, 10, 10, 1, True,
-            self._limit, None, READ_BUFFER_BYTES,
-        )  # fmt: skip
-        protocol.connection_made(muted)
-        key = protocol.transport.request.headers["Sec-WebSocket-Key"].encode()
-        _feed(protocol, _SWITCHED % accept_for(key))
-        answer.transport.set_protocol(protocol)
-        _feed(protocol, answer.tail)
-        answer.transport.resume_reading()
-
-
-async def _fetch_verdict(transport: WSTransport) -> None:
-    """The parser keeps its error for whoever waits; left there it would be logged as forgotten."""
-    try:
-        await transport.wait_disconnected()
-    except WSProtocolError:
-        pass
-
-
-_SWITCHED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: %b\r\n\r\n"
-)
-
-
-def _feed(protocol: Any, data: bytes) -> None:
-    """Hand bytes to the parser as if the socket had brought them."""
-    while data:
-        buffer = protocol.get_buffer(-1)
-        size = min(len(buffer), len(data))
-        buffer[:size] = data[:size]
-        protocol.buffer_updated(size)
-        data = data[size:]
-
-
-class _MutedTransport:
-    """Swallows the handshake that picows writes by itself; the real one has been done already."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._muted = True
-        self.get_write_buffer_size = transport.get_write_buffer_size
-        self.get_extra_info = transport.get_extra_info
-        self.close = transport.close
-        self.abort = transport.abort
-        self.is_closing = transport.is_closing
-
-    def write(self, data: Any) -> None:
-        if self._muted:
-            self._muted = False
+    def gone(self) -> None:
+        """The connection is no more."""
+        if self.gone_for_good:
             return
-        self._transport.write(data)
+        self.gone_for_good = True
+        self.deliver = self.send = drop
+        if self._deadline is not None:
+            self._deadline.cancel()
+        released, self.released = self.released, None
+        self._owner.leg_gone(self)
+        self.closing = True
+        self._protocol = None
+        if released is not None:
+            released()
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -119,11 +119,16 @@ class RawWebSocket:
         return Frame(first & 0x0F, payload, bool(first & 0x80), (first >> 4) & 7, masked)
 
     def read_message(self) -> Frame:
-        """The next text or binary message, put together from its frames; a close frame is returned too."""
+        """The next text or binary message, put together from its frames; a close frame is returned too.
+
+        Pings on the way are answered, as a client that is alive does.
+        """
         whole = b""
         opcode = 0
         while True:
             frame = self.read_frame()
+            if frame.opcode == PING:
+                self.send(PONG, frame.payload)
             if frame.opcode in (PING, PONG):
                 continue
             if frame.opcode == CLOSE:

@@ -1,6 +1,6 @@
 """Limits of a relayed WebSocket: size, rate, age, idleness, number; and upstreams that misbehave."""
 
-import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -212,17 +212,39 @@ def test_upstream_is_pinged_and_closed_with_1011_when_it_does_not_answer(
     gateway, stub = rude
     stub.script(f"/pinged/{name}", [upgrade(), linger()])
     with RawWebSocket(gateway.port, f"/pinged/{name}", timeout_seconds=10) as client:
-        assert client.read_frame().close_code == 1011
+        assert client.read_message().close_code == 1011
+    log = gateway.wait_for_log(event="ws_disconnected", path=f"/pinged/{name}")
+    assert (log["closed_by"], log["close_reason"]) == ("gateway", "the service answers no ping")
     request = stub.wait_for_request(f"/pinged/{name}")
     sent = bytes(stub.connection_of(request).received).partition(b"\r\n\r\n")[2]
     assert sent[:2] == bytes([0x80 | PING, 0x80])
 
 
-def test_upstream_that_answers_pings_stays_connected(
+def test_client_is_pinged_and_closed_within_two_intervals_when_it_does_not_answer(
+    relay: GatewayProcess, sockets: WebSocketUpstream, name: str
+) -> None:
+    path = f"/pinged/{name}/echo"
+    with RawWebSocket(relay.port, path) as client:
+        began = time.monotonic()
+        assert client.read_frame().opcode == PING
+        frame = client.read_frame()
+        # Pings and deadlines are looked at once a second.
+        assert time.monotonic() - began < 2 * 1 + 1.5
+    assert (frame.close_code, frame.close_reason) == (1011, "the client answers no ping")
+    assert sockets.wait_until_ended(path).close_code == 1001
+    log = relay.wait_for_log(event="ws_disconnected", path=path)
+    assert (log["close_code"], log["closed_by"]) == (1011, "gateway")
+
+
+def test_two_peers_that_answer_pings_stay_connected(
     relay: GatewayProcess, sockets: WebSocketUpstream, name: str
 ) -> None:
     with RawWebSocket(relay.port, f"/pinged/{name}/echo") as client:
-        assert not threading.Event().wait(3.5)
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            frame = client.read_frame()
+            assert frame.opcode == PING
+            client.send(PONG, frame.payload)
         assert client.echo(TEXT, b"still here").payload == b"still here"
 
 

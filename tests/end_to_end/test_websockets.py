@@ -66,23 +66,42 @@ def test_close_code_and_reason_of_the_upstream_reach_the_client(relay: GatewayPr
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1008, 3000, 4123, 4999])
-def test_close_code_of_the_client_reaches_the_upstream(
+def test_close_code_and_reason_of_the_client_reach_the_upstream(
     relay: GatewayProcess, sockets: WebSocketUpstream, name: str, code: int
 ) -> None:
-    with RawWebSocket(relay.port, f"/open/{name}/echo") as client:
+    path = f"/open/{name}/echo"
+    with RawWebSocket(relay.port, path) as client:
         client.echo(TEXT, b"hello")
-        client.send_close(code, "bye")
+        client.send_close(code, "bye, κόσμε")
         assert client.read_frame().close_code == code
-    assert sockets.wait_until_ended(f"/open/{name}/echo").close_code == code
+    arrival = sockets.wait_until_ended(path)
+    assert (arrival.close_code, arrival.close_reason) == (code, "bye, κόσμε")
+    log = relay.wait_for_log(event="ws_disconnected", path=path)
+    assert (log["close_code"], log["close_reason"], log["closed_by"]) == (code, "bye, κόσμε", "client")
 
 
-def test_client_that_leaves_without_a_code_closes_the_upstream_without_one(
+def test_client_that_closes_without_a_code_closes_the_upstream_without_one(
     relay: GatewayProcess, sockets: WebSocketUpstream, name: str
 ) -> None:
-    with RawWebSocket(relay.port, f"/open/{name}/echo") as client:
+    path = f"/open/{name}/echo"
+    with RawWebSocket(relay.port, path) as client:
+        client.send_close()
+        assert client.read_frame().payload == b""
+    assert sockets.wait_until_ended(path).close_code == 1005
+    log = relay.wait_for_log(event="ws_disconnected", path=path)
+    assert (log["close_code"], log["closed_by"]) == (1005, "client")
+
+
+def test_client_that_vanishes_is_told_apart_from_one_that_closes(
+    relay: GatewayProcess, sockets: WebSocketUpstream, name: str
+) -> None:
+    path = f"/open/{name}/echo"
+    with RawWebSocket(relay.port, path) as client:
         client.echo(TEXT, b"hello")
         client.reset()
-    assert sockets.wait_until_ended(f"/open/{name}/echo").close_code == 1005
+    assert sockets.wait_until_ended(path).close_code == 1001
+    log = relay.wait_for_log(event="ws_disconnected", path=path)
+    assert (log["close_code"], log["closed_by"]) == (1006, "client")
 
 
 def test_upstream_that_breaks_off_closes_the_client_with_1014(relay: GatewayProcess) -> None:
@@ -148,6 +167,16 @@ def test_connection_is_logged_and_audited_from_start_to_end(relay: GatewayProces
     assert (audited["close_code"], audited["closed_by"], audited["principal"]) == (4000, "client", "alice")
     assert audited["duration_ms"] > 0
     assert relay.audit_records(event="ws_connected", path=path)
+
+
+def test_large_messages_of_different_sizes_in_a_row_stay_apart(relay: GatewayProcess) -> None:
+    # Their headers are built in one buffer: the second must not be written over the first.
+    sizes = [70_000, 9_000, 130_000, 20_000, 10_000, 66_000, 125, 90_000]
+    with RawWebSocket(relay.port, "/open/echo", receive_buffer_bytes=4096) as client:
+        for size in sizes:
+            client.send(BINARY, bytes([size % 251]) * size)
+        for size in sizes:
+            assert client.read_message().payload == bytes([size % 251]) * size
 
 
 def test_neighbours_of_a_client_that_stops_reading_do_not_notice(

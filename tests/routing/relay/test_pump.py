@@ -1,4 +1,4 @@
-"""The pump between a fake ASGI server, whose sends are coroutines, and a real upstream on picows."""
+"""The relay between somebody else's ASGI server and a real upstream on picows."""
 
 import asyncio
 import socket
@@ -10,7 +10,8 @@ import pytest
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
 from routing.pipeline.exchange import Exchange
-from routing.relay import pump
+from routing.relay import asgi_leg
+from routing.relay.asgi_leg import AsgiLeg
 from routing.relay.handshake import Handshake, upgrade_request, wait_for_answer
 from routing.relay.options import WebSocketOptions
 from routing.relay.pump import Relay
@@ -69,19 +70,25 @@ async def with_relay(
     exchange.host, exchange.request_id, exchange.websocket = "gateway.test", "r", True
     exchange.trace_id, exchange.span_id = "0" * 36, "0" * 16
     server = Server()
-    relay = Relay(exchange, route, server.incoming.get, server.send)
+    relay = Relay(exchange, route)
+    client = AsgiLeg(relay, server.incoming.get, server.send, options.max_message_bytes)
     request, key = upgrade_request(exchange, route, route.service.targets[0])
     loop = asyncio.get_running_loop()
     _, handshake = await loop.create_connection(
         lambda: Handshake(request, key, frozenset()), "127.0.0.1", port
     )
-    relay.leg.take_over(await wait_for_answer(handshake, 2))
-    running = asyncio.ensure_future(relay.run())
+    answer = await wait_for_answer(handshake, 2)
+    relay.upstream.attach(answer.transport)
+    over = asyncio.Event()
+    relay.start(client, b"", answer.tail, lambda _: over.set())
+    running = asyncio.ensure_future(client.run())
     try:
         await work(relay, server, running)
         async with asyncio.timeout(10):
             await running
+            await over.wait()
     finally:
+        relay.abandon()
         running.cancel()
         echo.close()
         await echo.wait_closed()
@@ -114,19 +121,20 @@ def test_end_by_the_gateway_closes_the_client_with_its_code() -> None:
 
 
 def test_client_that_takes_nothing_is_given_up_after_the_stall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pump, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(asgi_leg, "CLOSE_SECONDS", 0.1)
 
     async def work(relay: Relay, server: Server, running: "asyncio.Task[None]") -> None:
         server.may_send.clear()
         for _ in range(64):
             server.incoming.put_nowait({"type": "websocket.receive", "bytes": bytes(65_536)})
-        await server.until(lambda: relay.leg.queued_bytes > 131_072)
+        assert relay.client is not None
+        await server.until(lambda: relay.upstream.reading_paused)
         now = relay._started
         relay.look_after(now + 1)
         relay.look_after(now + 30)
         assert not running.done()
-        # What waits is bounded: one message more than the high-water mark, not the four megabytes.
-        assert relay.leg.queued_bytes <= 131_072 + 65_536
+        # What waits is bounded: one read more than the high-water mark, not the four megabytes.
+        assert relay.client.unsent_bytes() <= 131_072 + 2 * 65_536
         relay.look_after(now + 32)
         await running
 
@@ -152,14 +160,20 @@ def test_time_ends_a_connection(options: WebSocketOptions, seconds: float, code:
     assert (relay.code, relay.closed_by) == (code, "gateway")
 
 
-def test_server_that_ends_the_application_is_noted() -> None:
+def test_end_of_the_application_by_its_server_closes_the_upstream() -> None:
     async def work(relay: Relay, server: Server, running: "asyncio.Task[None]") -> None:
-        await server.until(lambda: relay._task is not None)
+        server.incoming.put_nowait({"type": "websocket.receive", "bytes": b"x"})
+        await server.until(lambda: len(server.sent) == 1)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        running.add_done_callback(lambda _: None)
-        raise asyncio.CancelledError
+        await server.until(lambda: relay.upstream.gone_for_good)
+        assert (relay.code, relay.closed_by) == (1001, "gateway")
+        raise Done
 
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(Done):
         asyncio.run(with_relay(work))
+
+
+class Done(Exception):
+    """The test is over before the helper would wait for it."""
