@@ -106,6 +106,17 @@ class Presented(NamedTuple):
     api_key_query: bytes | None = None
     client_ip: str = ""
     ticket: bytes | None = None
+    # Digests of what stands above, for requests that offer the same again and again.
+    digests: dict[bytes, bytes] | None = None
+
+    @property
+    def is_ticket_alone(self) -> bool:
+        return (
+            self.ticket is not None
+            and self.authorization is None
+            and self.api_key_header is None
+            and self.api_key_query is None
+        )
 
     @property
     def anything(self) -> bool:

@@ -10,12 +10,12 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 from auditlog.chain import START, SigningKey, link
-from auditlog.record import RecordEncoder, new_chain_id
+from auditlog.record import Occurrence, RecordEncoder, new_chain_id
 from auditlog.redaction import Redaction
 from auditlog.segment import SegmentWriter
 from auditlog.spool import SpoolFull, prepare_directory, spool_bytes
@@ -87,14 +87,42 @@ class Recorder:
                 # The outermost edge of the audit: whatever it is, the answer must go out.
                 self._count_drop(error, now)
                 return False
-            self.recorded += 1
-            self._since_checkpoint += 1
-            if self._since_checkpoint >= CHECKPOINT_RECORDS:
-                self._checkpoint(now)
+            self._recorded_one(now)
         return True
 
+    def record_repeating(
+        self,
+        event: str,
+        key: Hashable,
+        repeated: Callable[[], dict[str, Any]],
+        occurrence: Occurrence,
+        now: float,
+    ) -> tuple[bool, bool]:
+        """The same for a request like others before it: whether it was stored, and its words are plain."""
+        with self._lock:
+            try:
+                if self._segment is None or self._unreported:
+                    self._recover(now)
+                body, plain = self._encoder.encode_repeating(
+                    event, key, repeated, occurrence, now, self._sequence
+                )
+                self._store(body)
+            except Exception as error:
+                self._count_drop(error, now)
+                return False, False
+            self._recorded_one(now)
+        return True, plain
+
+    def _recorded_one(self, now: float) -> None:
+        self.recorded += 1
+        self._since_checkpoint += 1
+        if self._since_checkpoint >= CHECKPOINT_RECORDS:
+            self._checkpoint(now)
+
     def _append(self, event: str, fields: dict[str, Any], now: float) -> None:
-        body = self._encoder.encode(event, fields, now, self._sequence)
+        self._store(self._encoder.encode(event, fields, now, self._sequence))
+
+    def _store(self, body: bytes) -> None:
         digest = link(self._head, body)
         if not self._segment.append(digest, body):  # type: ignore[union-attr]
             self._roll()

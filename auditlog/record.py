@@ -6,7 +6,8 @@ docs/audit-schema.json describes the result. Pure but for the clock it is handed
 import re
 import time
 import uuid
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -42,6 +43,35 @@ WORDS_REMEMBERED = 2048
 REMEMBERED_CHARACTERS = 768
 
 
+class Occurrence(NamedTuple):
+    """What is new in each record of a request that was let through; the rest of it repeats.
+
+    Sizes are bytes, times milliseconds; `query` is as it was sent.
+    """
+
+    request_id: str
+    trace_id: str
+    path: str
+    query: bytes
+    status: int
+    bytes_in: int
+    bytes_out: int
+    duration_ms: float
+    upstream_ms: float | None
+
+    def fields(self) -> dict[str, Any]:
+        """The same as the fields of a record of any kind."""
+        fields = self._asdict()
+        if not self.query:
+            del fields["query"]
+        if self.upstream_ms is None:
+            del fields["upstream_ms"]
+        else:
+            fields["upstream_ms"] = round(self.upstream_ms, 3)
+        fields["duration_ms"] = round(self.duration_ms, 3)
+        return fields
+
+
 class RecordEncoder:
     """Turns events of one process into encoded records; holds what is the same in all of them."""
 
@@ -56,6 +86,7 @@ class RecordEncoder:
         self._second, self._second_text = -1, ""
         self._events: set[str] = set()
         self._known: dict[tuple[Any, ...], str] = {}
+        self._repeated: dict[Hashable, str] = {}
 
     def event_id(self, now: float, sequence: int) -> str:
         """UUIDv7: milliseconds, 42 random bits of this process, then the sequence (32 bits)."""
@@ -91,7 +122,57 @@ class RecordEncoder:
             return body
         return self._encode_with_care(event, fields, now, sequence)
 
+    def encode_repeating(
+        self,
+        event: str,
+        key: Hashable,
+        repeated: Callable[[], dict[str, Any]],
+        occurrence: Occurrence,
+        now: float,
+        sequence: int,
+    ) -> tuple[bytes, bool]:
+        """The line of a request like others before it, and whether its words are plain.
+
+        What `key` stands for is worked out once, by `repeated`, and remembered as it is written. Words that
+        are not plain (long, strange, suspicious) send the record through `encode`.
+        """
+        request_id, trace_id, path, query, status, bytes_in, bytes_out, duration_ms, upstream_ms = occurrence
+        redacted_query = self.redaction.query(query) if query else ""
+        words = f"{path} {request_id} {trace_id}"
+        known = self._repeated.get(key)
+        if known is None:
+            known = self._remember(key, repeated())
+        if (
+            known == ""
+            or len(path) > FIELD_LIMITS["path"]
+            or len(redacted_query) > FIELD_LIMITS["query"]
+            or not _is_plain(words)
+            or not _is_plain(redacted_query)
+            or self.redaction.needs_look(words)
+        ):
+            return self.encode(event, repeated() | occurrence.fields(), now, sequence), False
+        upstream = "" if upstream_ms is None else f',"upstream_ms":{upstream_ms:.3f}'
+        sent = f',"query":"{redacted_query}"' if query else ""
+        return (
+            f'{self._opening(event, now, sequence)}{known},"request_id":"{request_id}","trace_id":"{trace_id}",'
+            f'"path":"{path}"{sent},"status":{status},"bytes_in":{bytes_in},"bytes_out":{bytes_out},'
+            f'"duration_ms":{duration_ms:.3f}{upstream}}}'
+        ).encode(), True
+
+    def _remember(self, key: Hashable, fields: dict[str, Any]) -> str:
+        """The repeated fields as JSON without braces; "" when they can't be used again as they are."""
+        opening = self._envelope("request_completed", 0.0, 0)
+        body = self.encode("request_completed", fields, 0.0, 0)
+        known = body[len(opening) : -1].decode() if body.startswith(opening) and is_plain_line(body) else ""
+        if len(self._repeated) >= WORDS_REMEMBERED:
+            self._repeated.clear()
+        self._repeated[key] = known
+        return known
+
     def _envelope(self, event: str, now: float, sequence: int) -> bytes:
+        return self._opening(event, now, sequence).encode()
+
+    def _opening(self, event: str, now: float, sequence: int) -> str:
         """The opening of the line, up to the comma before the fields."""
         if event not in self._events:
             event = self._learn_event(event)
@@ -103,7 +184,7 @@ class RecordEncoder:
             f'{{"schema":{SCHEMA_VERSION},"event_id":"{self.event_id(now, sequence)}","time":"{self._second_text}'
             f'.{int((now - second) * 1_000_000):06d}Z","event":"{event}",{self._source}'
             f'"sequence":{sequence},'
-        ).encode()
+        )
 
     def _learn_event(self, event: str) -> str:
         """The name as it may stand in the line: it is the code's own word, never a client's."""
@@ -200,6 +281,11 @@ class RecordEncoder:
         elif name not in OWN_FIELDS:
             text = self.redaction.text(text)
         return escape_text(text, limit, length if length > len(text) else None)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether JSON writes it as it is."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def new_chain_id(now: float, random_bits: int) -> uuid.UUID:

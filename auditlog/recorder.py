@@ -7,10 +7,12 @@ import atexit
 import os
 import socket
 import threading
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 from auditlog.chain_writer import AuditUnavailable, Recorder
+from auditlog.record import Occurrence
 
 _recorder: Recorder | None = None
 _start_lock = threading.Lock()
@@ -31,6 +33,17 @@ def start(directory: Path | None = None) -> Recorder:
 def record(event: str, fields: dict[str, Any], now: float | None = None) -> None:
     """Record an event; never blocks, never raises. What can't be stored is a counted drop."""
     (_recorder or start()).record(event, fields, now)
+
+
+def record_repeating(
+    event: str,
+    key: Hashable,
+    repeated: Callable[[], dict[str, Any]],
+    occurrence: Occurrence,
+    now: float,
+) -> tuple[bool, bool]:
+    """Record a request like others before it: whether it was stored, and whether its words are plain."""
+    return (_recorder or start()).record_repeating(event, key, repeated, occurrence, now)
 
 
 def record_required(event: str, fields: dict[str, Any], now: float | None = None) -> None:
@@ -93,12 +106,14 @@ atexit.register(close)
 
 __all__ = [
     "AuditUnavailable",
+    "Occurrence",
     "Recorder",
     "close",
     "counters",
     "durable",
     "has_room",
     "record",
+    "record_repeating",
     "record_required",
     "start",
 ]

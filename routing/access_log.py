@@ -57,10 +57,12 @@ class AccessLog:
         self._descriptor = descriptor
         self._as_json = as_json
         self._redact = redact
-        self._noted: list[Noted] = []
-        self._batches: queue.Queue[list[Noted] | None] = queue.Queue(QUEUE_LIMIT)
+        # Events to be written as lines, and lines.
+        self._noted: list[Noted | str] = []
+        self._batches: queue.Queue[list[Noted | str] | None] = queue.Queue(QUEUE_LIMIT)
         self._dropped = 0
         self._timestamps = Timestamps()
+        self._loop_timestamps = Timestamps()  # one for each thread that writes lines
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -85,6 +87,27 @@ class AccessLog:
             return
         self._noted.append((now, event, request_id, method, path, status, client_ip, duration_ms, extra))
 
+    def add_plain(
+        self,
+        now: float,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        client_ip: str,
+        duration_ms: float,
+    ) -> None:
+        """Note a request that was answered and whose words hold neither secrets nor anything to escape."""
+        if not self._as_json or len(self._noted) >= BATCH_LIMIT:
+            self.add(now, "request_completed", request_id, method, path, status, client_ip, duration_ms)
+            return
+        self._noted.append(
+            f'{{"timestamp":"{self._loop_timestamps.text(now)}","level":"INFO","logger":"gatehouse.access",'
+            f'"message":"request_completed status={status}","event":"request_completed",'
+            f'"request_id":"{request_id}","method":"{method}","path":"{path}","status":{status},'
+            f'"client_ip":"{client_ip}","duration_ms":{duration_ms:.3f}}}\n'
+        )
+
     def flush(self) -> None:
         """Hand what was noted to the writer; called several times a second on the event loop."""
         if not self._noted:
@@ -105,15 +128,19 @@ class AccessLog:
             self._thread.join(timeout)
 
     def _write_batches(self) -> None:
-        line = self._json_line if self._as_json else self._text_line
         while (noted := self._batches.get()) is not None:
             try:
-                self._write("".join([line(*self._redacted(event)) for event in noted]).encode())
+                lines = [event if type(event) is str else self._line(event) for event in noted]
+                self._write("".join(lines).encode())
             except OSError as error:
                 logger.warning("access log can't be written: %s", error)
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
                 logger.warning("access log dropped lines", extra={"dropped": dropped})
+
+    def _line(self, noted: Any) -> str:
+        form = self._json_line if self._as_json else self._text_line
+        return form(*self._redacted(noted))
 
     def _redacted(self, noted: Noted) -> Noted:
         """A secret that a client put in its path or request id must not get into a log by that."""

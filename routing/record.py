@@ -1,14 +1,20 @@
 """Record what became of an exchange, once: a line of the access log and an audit record (step 9)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
+from auditlog.record import Occurrence
 from routing.access_log import AccessLog
+from routing.pipeline.authorization import ACTIONS
 from routing.pipeline.errors import AuditUnavailable, BodyTooLarge, GatewayError, Refusal, Unauthenticated
 from routing.pipeline.exchange import Exchange
 
 Audit = Callable[[str, dict[str, Any]], None]
+# event, key, repeated fields, what is new, epoch seconds -> plain; as auditlog.recorder.record_repeating
+AuditRepeating = Callable[[str, Hashable, Callable[[], dict[str, Any]], Occurrence, float], bool]
+REMEMBERED_AGENT_BYTES = 512
 Settle = Callable[[], Awaitable[None]]
 
 
@@ -26,11 +32,13 @@ class Recorder:
         settle: Settle | None = None,
         has_room: Callable[[], bool] | None = None,
         note_key: Callable[[int, float], None] | None = None,
+        audit_repeating: AuditRepeating | None = None,
     ) -> None:
         self._access_log = access_log
         self._audit = audit
         self._has_room = has_room
         self._note_key = note_key
+        self._audit_repeating = audit_repeating
         self.settle = settle
 
     def check_room(self) -> None:
@@ -47,6 +55,9 @@ class Recorder:
             return
         exchange.recorded = True
         duration_ms = (perf_counter() - exchange.started) * 1000
+        if error is None and self._audit_repeating is not None and _repeats(exchange):
+            self._record_repeating(exchange, duration_ms, self._audit_repeating)
+            return
         event = "request_completed" if error is None else _event(error)
         if self._access_log is not None:
             self._access_log.add(
@@ -64,6 +75,65 @@ class Recorder:
         if self._note_key is not None and identity is not None and identity.credential is not None:
             self._note_key(identity.credential.id, exchange.started_at)
         self._audit(event, _audit_fields(exchange, error, duration_ms))
+
+    def _record_repeating(self, exchange: Exchange, duration_ms: float, audit: AuditRepeating) -> None:
+        """The usual case: most of what there is to say has been said of a request before."""
+        identity = exchange.identity
+        path = exchange.path.decode("latin-1")
+        now = exchange.started_at + duration_ms / 1000
+        public_id = None
+        if identity is not None and identity.credential is not None:
+            public_id = identity.credential.public_id
+            if self._note_key is not None:
+                self._note_key(identity.credential.id, exchange.started_at)
+        upstream = exchange.upstream_seconds
+        plain = False
+        try:
+            plain = audit(
+                "request_completed",
+                # Names and rules are those of the revision: its number stands for all of them.
+                (
+                    exchange.revision,
+                    exchange.route.id,  # type: ignore[union-attr]
+                    exchange.rule,
+                    None if identity is None else identity.principal_id,
+                    public_id,
+                    exchange.method,
+                    exchange.host,
+                    exchange.user_agent,
+                    exchange.client_ip,
+                    exchange.target,
+                ),
+                partial(_repeated_fields, exchange),
+                Occurrence(
+                    exchange.request_id,
+                    exchange.trace_id,
+                    path,
+                    exchange.query,
+                    exchange.status,
+                    exchange.bytes_in,
+                    exchange.bytes_out,
+                    duration_ms,
+                    None if upstream is None else upstream * 1000,
+                ),
+                now,
+            )
+        finally:
+            if self._access_log is not None:
+                add = self._access_log.add_plain if plain else self._add_completed
+                add(
+                    now,
+                    exchange.request_id,
+                    exchange.method,
+                    path,
+                    exchange.status,
+                    exchange.client_ip,
+                    duration_ms,
+                )
+
+    def _add_completed(self, now: float, *words: Any) -> None:
+        assert self._access_log is not None
+        self._access_log.add(now, "request_completed", *words)
 
     def record_connected(self, exchange: Exchange) -> None:
         """A WebSocket has been accepted."""
@@ -91,6 +161,17 @@ class Recorder:
         self._audit(event, _audit_fields(exchange, None, duration_ms) | more)
 
 
+def _repeats(exchange: Exchange) -> bool:
+    """Whether most of its record can be expected to have been written before."""
+    return (
+        exchange.route is not None
+        and exchange.abort is None
+        and not exchange.by_ticket
+        and exchange.method in ACTIONS
+        and len(exchange.user_agent) <= REMEMBERED_AGENT_BYTES
+    )
+
+
 def _event(error: BaseException) -> str:
     if isinstance(error, Unauthenticated):
         return "api_key_rejected"
@@ -107,26 +188,42 @@ def _extra(error: BaseException) -> dict[str, Any]:
 
 
 def _audit_fields(exchange: Exchange, error: BaseException | None, duration_ms: float) -> dict[str, Any]:
-    fields: dict[str, Any] = {
+    fields = _repeated_fields(exchange)
+    fields |= {
         "request_id": exchange.request_id,
         "trace_id": exchange.trace_id,
-        "method": exchange.method,
-        "host": exchange.host,
         "path": exchange.path.decode("latin-1"),
         "status": exchange.status,
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "duration_ms": round(duration_ms, 3),
+    }
+    if exchange.query:
+        fields["query"] = exchange.query
+    if exchange.by_ticket:
+        fields["ticket"] = True
+    if exchange.upstream_seconds is not None:
+        fields["upstream_ms"] = round(exchange.upstream_seconds * 1000, 3)
+    if exchange.abort is not None:
+        fields["abort"] = exchange.abort
+    if error is not None:
+        _add_error(fields, error)
+    return fields
+
+
+def _repeated_fields(exchange: Exchange) -> dict[str, Any]:
+    """What is the same in many records: who asked for what kind of thing, and by which rule it was decided."""
+    fields: dict[str, Any] = {
+        "method": exchange.method,
+        "host": exchange.host,
         "decision": "allow",
         "rule": exchange.rule,
         "action": exchange.action,
         "revision": exchange.revision,
         "client_ip": exchange.client_ip,
-        "bytes_in": exchange.bytes_in,
-        "bytes_out": exchange.bytes_out,
-        "duration_ms": round(duration_ms, 3),
     }
     if exchange.user_agent:
         fields["user_agent"] = exchange.user_agent
-    if exchange.query:
-        fields["query"] = exchange.query
     route = exchange.route
     if route is not None:
         fields["route"] = route.name
@@ -140,18 +237,10 @@ def _audit_fields(exchange: Exchange, error: BaseException | None, duration_ms: 
         if identity.credential is not None:
             fields["credential_kind"] = identity.authenticator
             fields["credential"] = identity.credential.public_id
-    if exchange.by_ticket:
-        fields["ticket"] = True
     if exchange.grant_id is not None:
         fields["grant"] = exchange.grant_id
-    if exchange.upstream_seconds is not None:
-        fields["upstream_ms"] = round(exchange.upstream_seconds * 1000, 3)
     if exchange.target:
         fields["target"] = exchange.target
-    if exchange.abort is not None:
-        fields["abort"] = exchange.abort
-    if error is not None:
-        _add_error(fields, error)
     return fields
 
 

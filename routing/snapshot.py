@@ -75,6 +75,7 @@ class CompiledRoute:
     request_set: HeaderList
     request_drop: frozenset[bytes]
     response_set: HeaderList
+    response_lines: tuple[bytes, ...]  # the same, as they stand in a response
     response_drop: frozenset[bytes]
     broken: str = ""
 
@@ -259,12 +260,17 @@ def _compile_route(
         request_set=request_set,
         request_drop=frozenset(request_drop),
         response_set=response_set,
+        response_lines=_lines(response_set),
         response_drop=frozenset(response_drop | HOP_BY_HOP | _WRITTEN_BACK),
     )
 
 
 # The gateway frames the response itself and answers under its own ids.
 _WRITTEN_BACK = frozenset({b"content-length", b"x-request-id", b"x-trace-id"})
+
+
+def _lines(headers: HeaderList) -> tuple[bytes, ...]:
+    return tuple(name + b": " + value for name, value in headers)
 
 
 def compile_path(path: str) -> tuple[bytes | None, ...]:
@@ -330,6 +336,7 @@ def _broken_route(row: Mapping[str, Any], problem: str) -> CompiledRoute:
         request_set=(),
         request_drop=frozenset(),
         response_set=SECURITY_HEADERS,
+        response_lines=_lines(SECURITY_HEADERS),
         response_drop=frozenset(),
         broken=problem,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import ssl
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +13,7 @@ from accounts.directory import Directory
 from accounts.tickets import ticket_book
 from auditlog import recorder as audit
 from auditlog.configuration import redaction_from_settings
+from auditlog.record import Occurrence
 from routing import configuration_source
 from routing.access_log import AccessLog
 from routing.key_usage import KeyUsage
@@ -25,6 +27,8 @@ from routing.snapshot import CompileDefaults
 from routing.upstream.forward import Forwarder
 from routing.upstream.pool import Pools
 from routing.worker_report import WorkerReport
+
+RepeatedFields = Callable[[], dict[str, Any]]
 
 
 class DataPlane:
@@ -116,9 +120,26 @@ def build_recorder(access_log: AccessLog | None, usage: KeyUsage | None = None) 
     """The recorder by the settings: one that counts what it can't store, or one that refuses."""
     note_key = usage.note if usage is not None else None
     if not settings.GATEWAY_AUDIT_REQUIRED:
-        return Recorder(access_log, audit.record, note_key=note_key)
+        return Recorder(access_log, audit.record, note_key=note_key, audit_repeating=_record_repeating)
     settle = _settle if settings.GATEWAY_AUDIT_FSYNC == "always" else None
-    return Recorder(access_log, _record_or_refuse, settle, audit.has_room, note_key)
+    return Recorder(
+        access_log, _record_or_refuse, settle, audit.has_room, note_key, _record_repeating_or_refuse
+    )
+
+
+def _record_repeating(
+    event: str, key: Hashable, repeated: RepeatedFields, occurrence: Occurrence, now: float
+) -> bool:
+    return audit.record_repeating(event, key, repeated, occurrence, now)[1]
+
+
+def _record_repeating_or_refuse(
+    event: str, key: Hashable, repeated: RepeatedFields, occurrence: Occurrence, now: float
+) -> bool:
+    stored, plain = audit.record_repeating(event, key, repeated, occurrence, now)
+    if not stored:
+        raise AuditUnavailable("the audit record can't be stored")
+    return plain
 
 
 def _record_or_refuse(event: str, fields: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ def authenticate(presented: Presented, directory: Directory, now: float) -> Iden
     secret, only_if_known = _secret_of(presented)
     if secret is None:
         return None
-    identity = directory.identity_by_digest(directory.digest(secret))
+    identity = directory.identity_by_digest(_digest(secret, presented, directory))
     if identity is None:
         if only_if_known and not secret.startswith(_PREFIX):
             return None
@@ -40,6 +40,16 @@ def is_key(authorization: bytes, directory: Directory) -> bool:
         )
     except CredentialNotLoaded:
         return True
+
+
+def _digest(secret: bytes, presented: Presented, directory: Directory) -> bytes:
+    known = presented.digests
+    if known is None:
+        return directory.digest(secret)
+    digest = known.get(secret)
+    if digest is None:
+        digest = known[secret] = directory.digest(secret)
+    return digest
 
 
 def _secret_of(presented: Presented) -> tuple[bytes | None, bool]:

@@ -32,7 +32,8 @@ class Clients:
     """Makes a protocol for each connection. Used from one event loop."""
 
     def __init__(self, application: Server, address: tuple[str, int]) -> None:
-        self.serve = application.serve
+        self._application = application
+        self._ready: list[ClientConnection] = []
         self.server = address
         self.loop = asyncio.get_running_loop()
         self.draining = False
@@ -46,6 +47,24 @@ class Clients:
 
     def protocol(self) -> ClientConnection:
         return ClientConnection(self)
+
+    def start_soon(self, connection: ClientConnection) -> None:
+        """Have its request answered with the others of this turn of the loop.
+
+        One after the other, each packet read in between, each would find its code and data gone from the
+        processor's caches.
+        """
+        if not self._ready:
+            self.loop.call_soon(self._start_ready)
+        self._ready.append(connection)
+
+    def _start_ready(self) -> None:
+        ready, self._ready = self._ready, []
+        for connection in ready:
+            connection.start_pending()
+
+    def serve(self, call: Call) -> None:
+        self._application.serve(call)
 
     def add(self, connection: ClientConnection) -> bool:
         """Whether there is room for it."""

@@ -27,6 +27,7 @@ from routing.pipeline.errors import (
     GatewayError,
     HeadersTooLarge,
 )
+from routing.pipeline.hygiene import HeaderMemo
 
 if TYPE_CHECKING:
     from routing.downstream.clients import Clients
@@ -75,6 +76,7 @@ class ClientConnection(asyncio.Protocol):
     _drainers: "list[asyncio.Future[None]] | None" = None
     _upgrading: WebSocketCall | None = None  # and from then on no more HTTP is read
     upgraded = False
+    _foreign_method: bytes | None = None  # of a request that is refused for it
 
     def __init__(self, clients: "Clients") -> None:
         self.clients = clients
@@ -83,6 +85,9 @@ class ClientConnection(asyncio.Protocol):
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        # The fields of the request before, and what the decision core made of them.
+        self._remembered: list[tuple[bytes, bytes]] | None = None
+        self._memo = HeaderMemo()
 
     # --- asyncio.Protocol ----------------------------------------------------------------
     def connection_made(self, transport: Any) -> None:
@@ -117,13 +122,10 @@ class ClientConnection(asyncio.Protocol):
             if not isinstance(cause, GatewayError):
                 raise
             self._refuse(cause, data)
+        except httptools.HttpParserInvalidMethodError:
+            self._refuse_method(data)
         except httptools.HttpParserError as error:
             self._refuse(_problem_of(error), data)
-        pending = self._pending
-        if pending is not None:
-            # Only now: most bodies came with their heads, and are whole before anybody asks for them.
-            self._pending = None
-            self._start(pending)
         if self._in_head:
             if self._head_bytes > MAXIMUM_HEAD_BYTES:
                 self._refuse(HeadersTooLarge("a head without end"), data)
@@ -270,6 +272,11 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
 
     # --- requests ------------------------------------------------------------------------
+    def start_pending(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None and not self.closed:
+            self._start(pending)
+
     def _start(self, call: Call) -> None:
         self.call = call
         self._starting = True
@@ -306,6 +313,9 @@ class ClientConnection(asyncio.Protocol):
             return
         self._refused = True
         reading, self._reading = self._reading, None
+        if self._foreign_method is not None and self._pending is not None:
+            self._pending.keep_alive = False
+            return
         if reading is not None and not reading.body_complete:
             reading.problem = problem.reason or problem.message
             reading.keep_alive = False
@@ -320,14 +330,24 @@ class ClientConnection(asyncio.Protocol):
         call.scope["problem"] = problem
         call.keep_alive = False
         self._enqueue(call)
-        if data == b"" and self._pending is not None:
-            # Out of the sweep: no packet will come to start it.
-            pending, self._pending = self._pending, None
-            self._start(pending)
+
+    def _refuse_method(self, data: bytes) -> None:
+        """Read the request as if its method were one, so that it is refused under its own ids."""
+        method, space, rest = data.lstrip(b"\r\n").partition(b" ")
+        if space and self._head_bytes == len(data) and self._foreign_method is None:
+            self._foreign_method = method
+            self._parser = httptools.HttpRequestParser(self)
+            try:
+                self._parser.feed_data(b"GET " + rest)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+                pass
+        self._refuse(BadMethod("no method that HTTP/1.1 has"), data)
 
     def _enqueue(self, call: Call) -> None:
         if self.call is None and self._pending is None:
+            # Not yet: most bodies come with their heads, and are whole before anybody asks for them.
             self._pending = call
+            self.clients.start_soon(self)
             return
         if self._waiting is None:
             self._waiting = deque()
@@ -337,13 +357,17 @@ class ClientConnection(asyncio.Protocol):
     def _scope(self, method: bytes, target: bytes) -> dict[str, Any]:
         """What the data plane reads of a request; Call.asgi_scope adds what else ASGI has."""
         raw_path, _, query = target.partition(b"?")
+        headers = self._headers
+        if headers != self._remembered:
+            self._remembered, self._memo = headers, HeaderMemo()
         return {
             "type": "http",
             "method": method.decode("latin-1"),
             "raw_path": raw_path,
             "query_string": query,
-            "headers": self._headers,
+            "headers": headers,
             "client": self._client,
+            "memo": self._memo,
         }
 
     def _after_upgrade(self, rest: bytes) -> None:
@@ -370,18 +394,27 @@ class ClientConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # else a trailer: dropped
             name = name.lower()
+            if value[-1:].isspace():
+                # RFC 9110 5.5: white space around a value is no part of it; the parser cuts the leading one.
+                value = value.rstrip(b" \t")
             if name == b"expect" and value.lower() == b"100-continue":
                 self._expects_continue = True
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        method = parser.get_method()
+        method = parser.get_method() if self._foreign_method is None else self._foreign_method
         version = parser.get_http_version()
         url = self._url
         problem: GatewayError | None = None
+        if self._foreign_method is not None:
+            # One request for one method: what follows it is not read.
+            if self._reading is not None or self._pending is not None:
+                return
+            problem = BadMethod("no method that HTTP/1.1 has")
         if url[:1] != b"/" or b"#" in url:
-            url, problem = split_target(url, method, self._headers)
+            url, wrong = split_target(url, method, self._headers)
+            problem = problem or wrong
         scope = self._scope(method, url)
         if parser.should_upgrade() and is_websocket(scope):
             call: Call
@@ -431,8 +464,6 @@ class ClientConnection(asyncio.Protocol):
 
 def _problem_of(error: httptools.HttpParserError) -> GatewayError:
     """The parser's verdict as a refusal; its words are about the form alone and quote nothing."""
-    if isinstance(error, httptools.HttpParserInvalidMethodError):
-        return BadMethod("no method that HTTP/1.1 has")
     if isinstance(error, httptools.HttpParserInvalidURLError):
         return BadTarget(str(error))
     return BadFraming(str(error))

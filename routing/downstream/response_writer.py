@@ -53,7 +53,7 @@ class ResponseHead:
                 dated = True
             lines.append(name + b": " + value)
         if not dated:
-            lines.append(_date())
+            lines.append(date_line())
 
     def encode(self, framing: bytes) -> bytes:
         """The head with this framing field (b"" for none). Raises UnsafeHeader."""
@@ -71,11 +71,20 @@ class ResponseHead:
         return head
 
 
+def whole_head(status: int, lines: list[bytes], length: int) -> bytes:
+    """The head of a response whose body is at hand. Raises UnsafeHeader."""
+    head = b"%b\r\n%b\r\ncontent-length: %d\r\n\r\n" % (_STATUS_LINES[status], b"\r\n".join(lines), length)
+    ends = len(lines) + 3
+    if head.count(b"\n") != ends or head.count(b"\r") != ends or b"\0" in head:
+        raise UnsafeHeader("a response header holds a line break or NUL")
+    return head
+
+
 _dated_at = 0
 _date_line = b""
 
 
-def _date() -> bytes:
+def date_line() -> bytes:
     global _dated_at, _date_line
     now = int(time())
     if now != _dated_at:

@@ -174,9 +174,7 @@ def authenticate(world: World, exchange: Exchange, route: CompiledRoute, now: fl
         exchange.note("authenticate", "skip", "this route takes no key in the query")
     if presented.ticket is not None:
         # Only where nothing else can be sent: a ticket in the address of a page would be spent by a visit.
-        if exchange.websocket and presented == Presented(
-            client_ip=presented.client_ip, ticket=presented.ticket
-        ):
+        if exchange.websocket and presented.is_ticket_alone:
             raise TicketNotRedeemed(presented.ticket)
         exchange.note("authenticate", "skip", "a ticket counts for a WebSocket alone, by itself")
     for name in route.authenticators:
@@ -216,7 +214,8 @@ def _pass_own_authorization(world: World, exchange: Exchange, route: CompiledRou
     assert authorization is not None
     wanted = route.access == "public" or route.service.identity == "forward"
     if wanted and not api_key.is_key(authorization, world.directory):
-        exchange.headers.append((b"authorization", authorization))
+        # A list of its own: the fields may be remembered for the connection's next request.
+        exchange.headers = [*exchange.headers, (b"authorization", authorization)]
 
 
 def _check_size(exchange: Exchange, route: CompiledRoute) -> None:

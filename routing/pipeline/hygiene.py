@@ -73,10 +73,15 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
     A server that could not read the request to its end says why under the scope's `problem`, a Refusal.
     Ids come first, so that a refusal can be answered and recorded under them.
     """
-    headers = scope["headers"]
-    seen = _read_headers(exchange, headers, hygiene.limits)
-    _set_ids(exchange, seen)
-    _set_client(exchange, seen, scope, hygiene.trusted_proxies)
+    memo: HeaderMemo | None = scope.get("memo")
+    known = memo is not None and memo.hygiene is hygiene
+    if memo is not None and known:
+        seen = memo.recall(exchange)
+        _set_ids(exchange, seen)
+    else:
+        seen = _read_headers(exchange, scope["headers"], hygiene.limits)
+        _set_ids(exchange, seen)
+        _set_client(exchange, seen, scope, hygiene.trusted_proxies)
     problem = scope.get("problem") or seen.problem
     if problem is not None:
         raise problem
@@ -89,7 +94,8 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
     exchange.path, exchange.encoded_slash = canonical_path(raw_path)
     query = scope.get("query_string", b"")
     exchange.query, api_key_query, ticket = canonical_query(query) if query else (b"", None, None)
-    _set_host(exchange, seen.host)
+    if not known:
+        _set_host(exchange, seen.host)
     if seen.transfer_encoding is not None or seen.content_length is not None:
         _set_framing(exchange, seen)
     if exchange.trace is not None:
@@ -97,9 +103,14 @@ def read_scope(exchange: Exchange, scope: Mapping[str, Any], hygiene: Hygiene) -
             "hygiene", "pass", "canonical target %s%s", exchange.path.decode(), _shown(exchange.query)
         )
         exchange.note("address", "pass", "the client is %s", exchange.client_ip)
-    exchange.presented = Presented(
+    if memo is not None and known and api_key_query is None and ticket is None:
+        exchange.presented = memo.presented
+        return
+    exchange.presented = presented = Presented(
         seen.authorization, seen.api_key, api_key_query, exchange.client_ip, ticket
     )
+    if memo is not None and not known:
+        memo.keep(hygiene, exchange, seen, presented._replace(api_key_query=None, ticket=None, digests={}))
 
 
 def _shown(query: bytes) -> str:
@@ -121,6 +132,51 @@ class _Seen:
     forwarded_for: tuple[bytes, ...] = ()
     forwarded_proto: bytes | None = None
     problem: BadRequest | HeadersTooLarge | None = None
+
+
+class HeaderMemo:
+    """What the fields of one request said, for the next on its connection that has the very same ones.
+
+    Clients that keep a connection mostly repeat themselves. Only what depends on the fields, the peer and
+    the rules is kept; new rules (another Hygiene) make it worthless.
+    """
+
+    __slots__ = (
+        "_client_ip",
+        "_headers",
+        "_host",
+        "_origin",
+        "_scheme",
+        "_seen",
+        "_user_agent",
+        "hygiene",
+        "presented",
+    )
+
+    def __init__(self) -> None:
+        self.hygiene: Hygiene | None = None
+
+    def keep(self, hygiene: Hygiene, exchange: Exchange, seen: _Seen, presented: Presented) -> None:
+        self.hygiene = hygiene
+        self.presented = presented
+        self._seen = seen
+        self._headers = exchange.headers
+        self._user_agent = exchange.user_agent
+        self._origin = exchange.origin
+        self._client_ip = exchange.client_ip
+        self._scheme = exchange.scheme
+        self._host = exchange.host
+
+    def recall(self, exchange: Exchange) -> _Seen:
+        exchange.headers = self._headers
+        if self._user_agent:
+            exchange.user_agent = self._user_agent
+        if self._origin is not None:
+            exchange.origin = self._origin
+        exchange.client_ip = self._client_ip
+        exchange.scheme = self._scheme
+        exchange.host = self._host
+        return self._seen
 
 
 def _read_headers(exchange: Exchange, headers: Any, limits: HygieneLimits) -> _Seen:

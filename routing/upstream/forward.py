@@ -29,7 +29,7 @@ from routing.upstream.balancer import Balancer
 from routing.upstream.connection import Response, UpstreamConnection
 from routing.upstream.pool import ConnectionPool, Pools
 from routing.upstream.request_head import request_head
-from routing.upstream.response_head import response_head
+from routing.upstream.response_head import response_head, response_lines
 
 logger = logging.getLogger("gatehouse.forward")
 
@@ -53,6 +53,8 @@ class Forwarder:
         self.pools = pools
         self.balancer = Balancer()
         self.under_way: set[Passage] = set()
+        self._to_send: list[Passage] = []
+        self._ready: list[Passage] = []
         self.live: LiveConnections | None = None
         # Waits until what `finish` recorded is durable; only where the audit is required.
         self.settle: Callable[[], Awaitable[None]] | None = None
@@ -100,6 +102,32 @@ class Forwarder:
         passage.begin(call, connection, pool, target, carry_on)
         return True
 
+    def send_soon(self, passage: "Passage") -> None:
+        """Send with the other requests of this turn of the loop."""
+        if not self._to_send:
+            asyncio.get_running_loop().call_soon(self._send_all)
+        self._to_send.append(passage)
+
+    def _send_all(self) -> None:
+        passages, self._to_send = self._to_send, []
+        for passage in passages:
+            passage.send()
+
+    def answer_soon(self, passage: "Passage") -> None:
+        """Record and send with the other answers of this turn of the loop.
+
+        One after the other each would find its code and data gone from the processor's caches: together
+        they cost half.
+        """
+        if not self._ready:
+            asyncio.get_running_loop().call_soon(self._answer_ready)
+        self._ready.append(passage)
+
+    def _answer_ready(self) -> None:
+        ready, self._ready = self._ready, []
+        for passage in [passage for passage in ready if passage.record()]:
+            passage.answer()
+
     def sweep(self) -> None:
         """Look after deadlines and clients that left; called several times a second."""
         self.pools.sweep()
@@ -126,7 +154,10 @@ class Passage:
     _carry_on: CarryOn | None = None
     _target: CompiledTarget | None = None
     _body = b""
+    _head = b""
     _failure: GatewayError | None = None
+    # Lines, or ASGI's start message, and the body.
+    _answer: tuple[list[bytes] | None, Any, bytes] = (None, None, b"")
 
     def __init__(
         self,
@@ -188,7 +219,7 @@ class Passage:
         target: CompiledTarget,
         carry_on: CarryOn,
     ) -> None:
-        """Send the request and return; `_answered` is called when there is something to go on with.
+        """Have the request sent; `_answered` is called when there is something to go on with.
 
         Raises BodyTooLarge.
         """
@@ -205,8 +236,21 @@ class Passage:
                 raise
             exchange.chunked, exchange.content_length = False, len(body)
         call.on_left = self._client_has_left
-        self._begin(connection, pool, target, self._body, more=False)
+        self._connection, self._pool = connection, pool
+        exchange.target = target.url
+        head = request_head(exchange, self._route, target)
+        self._head = head + self._body if self._body else head
+        self._forwarder.send_soon(self)
+
+    def send(self) -> None:
+        """Send what `begin` prepared."""
+        connection, service = self._connection, self._route.service
+        assert connection is not None
+        connection.start(self.exchange.method, self._head, service.response_timeout, service.idle_timeout)
         connection.on_answer = self._answered
+        if connection.closed:
+            # Since it was taken out of the pool: as stale as one that closes on the request.
+            connection.fail(UpstreamUnreachable("the connection was closed in the pool"))
 
     def _answered(self) -> None:
         """The connection's callback: nobody else would see a fault in it."""
@@ -214,19 +258,14 @@ class Passage:
         assert call is not None
         assert self._carry_on is not None
         try:
-            if self._pass_on_at_once(call):
-                return
-        except GatewayError as failure:
-            self.exchange.status = 0
-            self._failure = failure
+            if not self._pass_on_at_once(call):
+                self._carry_on(self, call)
         except Exception as error:
             logger.exception("response can't be carried", extra={"request_id": self.exchange.request_id})
-            self.exchange.status = 0
-            self._failure = GatewayError(type(error).__name__)
-        self._carry_on(self, call)
+            self._fail_answer(GatewayError(type(error).__name__))
 
     def _pass_on_at_once(self, call: Call) -> bool:
-        """Answer, if the response has come whole. Raises what recording it raises."""
+        """Have the response answered, if it has come whole."""
         connection = self._connection
         assert connection is not None
         response = connection.answer
@@ -237,15 +276,53 @@ class Passage:
         call.on_left = None
         self._forwarder.under_way.discard(self)
         body = connection.take()
-        start = response_head(exchange, self._route, response, len(body))
+        lines = response_lines(exchange, self._route, response)
         exchange.status = response.status
         exchange.bytes_out = len(body)
         self._let_go(keep=True)
         if self.unfinished:
             self.close()
-        self._finish(exchange)
-        call.respond(start, body)
+        start = None
+        if lines is None:
+            start = response_head(exchange, self._route, response, len(body))
+        self._answer = (lines, start, body)
+        self._forwarder.answer_soon(self)
         return True
+
+    def record(self) -> bool:
+        """Record the answer that is ready; False when it can't go out unrecorded, and another goes instead."""
+        try:
+            self._finish(self.exchange)
+        except GatewayError as failure:
+            self._fail_answer(failure)
+            return False
+        except Exception as error:
+            logger.exception("response can't be recorded", extra={"request_id": self.exchange.request_id})
+            self._fail_answer(GatewayError(type(error).__name__))
+            return False
+        return True
+
+    def answer(self) -> None:
+        """Send the answer that is ready."""
+        call = self._call
+        assert call is not None
+        lines, start, body = self._answer
+        try:
+            if lines is not None:
+                call.respond_lines(self.exchange.status, lines, body)
+            else:
+                call.respond(start, body)
+        except Exception as error:
+            # The outermost edge, again; nothing has been written yet.
+            logger.exception("response can't be sent", extra={"request_id": self.exchange.request_id})
+            self._fail_answer(GatewayError(type(error).__name__))
+
+    def _fail_answer(self, failure: GatewayError) -> None:
+        assert self._call is not None
+        assert self._carry_on is not None
+        self.exchange.status = 0
+        self._failure = failure
+        self._carry_on(self, self._call)
 
     async def carry_on(self) -> None:
         """What `begin` began, in a task. Raises as `forward`."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from routing.downstream.response_writer import date_line
 from routing.pipeline.cors import mark_response
 from routing.pipeline.exchange import Exchange
 from routing.snapshot import CompiledRoute
@@ -11,16 +12,14 @@ _HARMLESS_CONNECTION = (b"", b"close", b"keep-alive", b"Close", b"Keep-Alive")
 # The admin's own cookies: an upstream on the same host must not be able to set them.
 _OWN_COOKIE = (b"gatehouse_",)
 _WITHOUT_LENGTH = frozenset({204})
+_BODILESS = frozenset({204, 304})
 
 
 def response_head(
     exchange: Exchange, route: CompiledRoute, response: Response, body_length: int | None
 ) -> dict[str, Any]:
     """Return the ASGI message. `body_length` is None while the body is still coming."""
-    drop = route.response_drop
-    if response.connection not in _HARMLESS_CONNECTION:
-        # RFC 9110 7.6.1: fields named in Connection are hop-by-hop too.
-        drop = drop | {token.strip().lower() for token in response.connection.split(b",")}
+    drop = _dropped(route, response)
     headers = [
         (b"x-request-id", exchange.request_id.encode()),
         (b"x-trace-id", exchange.trace_id.encode()),
@@ -37,6 +36,35 @@ def response_head(
     if length is not None:
         headers.append((b"content-length", b"%d" % length))
     return {"type": "http.response.start", "status": response.status, "headers": headers}
+
+
+def response_lines(exchange: Exchange, route: CompiledRoute, response: Response) -> list[bytes] | None:
+    """The same as lines of a whole response, without its framing; None where `response_head` is needed."""
+    if exchange.cors_origin is not None or exchange.method == "HEAD" or response.status in _BODILESS:
+        return None
+    drop = _dropped(route, response)
+    lines = [
+        f"x-request-id: {exchange.request_id}".encode(),
+        f"x-trace-id: {exchange.trace_id}".encode(),
+        *route.response_lines,
+    ]
+    dated = False
+    for name, value in response.headers:
+        if name in drop or (name == b"set-cookie" and value.lstrip().startswith(_OWN_COOKIE)):
+            continue
+        if name == b"date":
+            dated = True
+        lines.append(name + b": " + value)
+    if not dated:
+        lines.append(date_line())
+    return lines
+
+
+def _dropped(route: CompiledRoute, response: Response) -> frozenset[bytes]:
+    if response.connection in _HARMLESS_CONNECTION:
+        return route.response_drop
+    # RFC 9110 7.6.1: fields named in Connection are hop-by-hop too.
+    return route.response_drop | {token.strip().lower() for token in response.connection.split(b",")}
 
 
 def _length(exchange: Exchange, response: Response, body_length: int | None) -> int | None:
