@@ -1,7 +1,8 @@
 """Produce records to a Kafka topic with the idempotent producer, keyed by chain.
 
-The key keeps each chain in one partition and so in order. Exactly once within a producer's life; a
-batch that comes again after a kill -9 is produced again, and a consumer drops it by event id.
+The key keeps each chain in one partition and so in order. Of a batch that the brokers have taken in
+part, this process produces only the rest again. After a kill -9, or when brokers stored records
+without being able to say so, records are produced twice: a consumer drops them by event id.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ class KafkaSink:
         from confluent_kafka import Producer
 
         self._topic = topic
+        # Hashes of those records of an unfinished batch that the brokers have acknowledged.
+        self._acknowledged: set[bytes] = set()
         self._producer = Producer(
             {
                 "enable.idempotence": True,
@@ -39,24 +42,40 @@ class KafkaSink:
     def deliver(self, frames: Sequence[Frame]) -> None:
         from confluent_kafka import KafkaException
 
-        outcome = _Outcome(len(frames))
+        outcome = _Outcome(frames)
         try:
             for index, frame in enumerate(frames):
-                record = orjson.loads(frame.body)
-                self._producer.produce(
-                    self._topic,
-                    json_line(frame),
-                    key=record["chain"],
-                    headers={"event_id": record["event_id"], "event": record["event"]},
-                    on_delivery=outcome.callback(index),
-                )
+                if frame.digest not in self._acknowledged:
+                    self._produce(frame, index, outcome)
             left = self._producer.flush(DELIVERY_SECONDS + 5)
+            if left:
+                self._producer.purge()
+                self._producer.flush(1)
         except (KafkaException, BufferError) as error:
+            self._acknowledged |= outcome.acknowledged
             raise SinkUnavailable(f"kafka: {error}") from error
-        if left:
-            self._producer.purge()
-            raise SinkUnavailable(f"kafka: {left} records not acknowledged in time")
+        self._acknowledged |= outcome.acknowledged
         outcome.settle()
+        self._acknowledged.clear()
+
+    def _produce(self, frame: Frame, index: int, outcome: "_Outcome") -> None:
+        from confluent_kafka import KafkaException
+
+        record = orjson.loads(frame.body)
+        outcome.expect(index)
+        try:
+            self._producer.produce(
+                self._topic,
+                json_line(frame),
+                key=record["chain"],
+                headers={"event_id": record["event_id"], "event": record["event"]},
+                on_delivery=outcome.callback(index),
+            )
+        except KafkaException as error:
+            # Too large for what this producer may send: known at once, without a broker.
+            if error.args[0].name() not in REFUSALS:
+                raise
+            outcome.note(index, error.args[0])
 
     def close(self) -> None:
         self._producer.flush(5)
@@ -65,27 +84,32 @@ class KafkaSink:
 class _Outcome:
     """What the brokers say of each record of a batch."""
 
-    def __init__(self, expected: int) -> None:
-        self._missing = set(range(expected))
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.acknowledged: set[bytes] = set()
+        self._frames = frames
+        self._missing: set[int] = set()
         self._refused: dict[int, str] = {}
         self._failure = ""
 
-    def callback(self, index: int) -> Any:
-        def delivered(error: Any, _message: Any) -> None:
-            self._missing.discard(index)
-            if error is None:
-                return
-            if error.name() in REFUSALS:
-                self._refused[index] = error.name()
-            else:
-                self._failure = error.name()
+    def expect(self, index: int) -> None:
+        self._missing.add(index)
 
-        return delivered
+    def callback(self, index: int) -> Any:
+        return lambda error, _message: self.note(index, error)
+
+    def note(self, index: int, error: Any) -> None:
+        self._missing.discard(index)
+        if error is None:
+            self.acknowledged.add(self._frames[index].digest)
+        elif error.name() in REFUSALS:
+            self._refused[index] = error.name()
+        else:
+            self._failure = error.name()
 
     def settle(self) -> None:
         """Raises SinkUnavailable or SinkRejected unless all were taken."""
         if self._failure or self._missing:
-            raise SinkUnavailable(f"kafka: {self._failure or 'no answer'}")
+            raise SinkUnavailable(f"kafka: {self._failure or f'no answer for {len(self._missing)} records'}")
         if self._refused:
             raise SinkRejected(self._refused)
 

@@ -7,17 +7,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from chdb.session import Session
+import pytest
 
 
 class ClickHouseServer:
     """Answers POST /?query=… with the engine's own answer. Its one session takes one request at a time."""
 
     def __init__(self, directory: Path) -> None:
+        try:
+            from chdb.session import Session
+        except ImportError:
+            pytest.fail(
+                "the engine is missing: pip install --no-deps chdb-core (make test does it)", pytrace=False
+            )
         self.session = Session(str(directory))
         self.session.query("CREATE DATABASE IF NOT EXISTS tests ENGINE = Atomic")
         self.session.query("USE tests")
         self.failing = False
+        # How many lines of the next insertion are stored before it fails.
+        self.break_after: int | None = None
         self.lock = threading.Lock()
         self.requests = 0
         owner = self
@@ -68,6 +76,10 @@ class ClickHouseServer:
             sql = head.decode()
         try:
             if sql.startswith("INSERT"):
+                if self.break_after is not None:
+                    part, self.break_after = body.splitlines(keepends=True)[: self.break_after], None
+                    self._insert(sql, b"".join(part))
+                    return 500, b"Code: 241. DB::Exception: Memory limit (total) exceeded"
                 return 200, self._insert(sql, body)
             sql = sql or body.decode()
             values = {
