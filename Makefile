@@ -25,7 +25,7 @@ test: $(VENV)/.installed ## Install what the tests need and run them all (but th
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not soak" $(TESTS)
 
 soak: $(VENV)/.installed ## Run the slow tests: hours of load, faults, leaks
-	@tests/services/install
+	@tests/services/install soak
 	$(BIN)/python -m pytest -m soak --timeout 7200 $(TESTS)
 
 lint: $(VENV)/.installed ## Check style, format and types

@@ -58,8 +58,20 @@ def carry_by_celery(sink: str, frames: Sequence[Frame]) -> None:
     except Exception as error:
         # Broker, result store and their drivers have a dozen error classes without a common root. All
         # mean the same: nobody has said that the records are stored.
+        _listen_anew()
         raise SinkUnavailable(f"no worker has answered: {type(error).__name__}: {error}") from error
     _raise_answer(answer)
+
+
+def _listen_anew() -> None:
+    """Answers over AMQP come through a consumer of Celery's, which a longer outage leaves without a queue.
+
+    It would wait for ever for answers that nobody can send it: the next task makes a new one.
+    """
+    from auditlog.tasks import deliver
+
+    if settings.GATEWAY_CELERY_BROKER_URL.startswith("amqp"):
+        deliver.app.backend.result_consumer.on_after_fork()
 
 
 def _raise_answer(answer: dict[str, Any]) -> None:
@@ -70,13 +82,13 @@ def _raise_answer(answer: dict[str, Any]) -> None:
 
 
 def pack(frames: Sequence[Frame]) -> str:
-    """A batch as text for a JSON message, a tenth of its size."""
+    """A batch as text for a JSON message, a small part of its size."""
     parts = (len(frame.body).to_bytes(4, "big") + frame.digest + frame.body for frame in frames)
-    return base64.b85encode(zlib.compress(b"".join(parts), 1)).decode()
+    return base64.b64encode(zlib.compress(b"".join(parts), 1)).decode()
 
 
 def unpack(packed: str) -> list[Frame]:
-    data = zlib.decompress(base64.b85decode(packed))
+    data = zlib.decompress(base64.b64decode(packed, validate=True))
     frames, position = [], 0
     while position < len(data):
         body_at = position + 4 + DIGEST_BYTES

@@ -9,14 +9,10 @@ import orjson
 import pytest
 
 from auditlog.api.questions import Question
-from auditlog.sinks.sink import SinkUnavailable
-from tests.auditlog.frames import make_frames
-
-pytest.importorskip("chdb", reason="the engine is an optional 180 MB: pip install --no-deps chdb-core")
-pytest.importorskip("clickhouse_connect")
-
 from auditlog.sinks.clickhouse import ClickHouseSink, find_records, table_definition
+from auditlog.sinks.sink import SinkUnavailable
 from tests.auditlog.clickhouse_server import ClickHouseServer
+from tests.auditlog.frames import make_frames
 
 
 @pytest.fixture(scope="module")
