@@ -26,6 +26,16 @@ class ExportImpossible(Exception):
     """The format needs a package that is not installed."""
 
 
+def require(form: str) -> None:
+    """Raises ExportImpossible. Asked before an output file is opened, and so emptied, for nothing."""
+    if form != "parquet":
+        return
+    try:
+        import pyarrow  # noqa: F401 - an optional package
+    except ImportError as error:
+        raise ExportImpossible("Parquet needs the package pyarrow: pip install pyarrow") from error
+
+
 def export(
     stream: BinaryIO,
     form: str,
@@ -33,7 +43,7 @@ def export(
     until: datetime | None,
     progress: Callable[[int], None],
 ) -> int:
-    """Write all records of the period, oldest first; returns how many. Raises ExportImpossible."""
+    """Write all records of the period, oldest first; returns how many. The form is one that `require` lets pass."""
     writer = {"jsonl": _write_lines, "csv": _write_csv, "parquet": _write_parquet}[form]
     return writer(stream, _counted(_frames(since, until), progress))
 
@@ -86,11 +96,9 @@ def _values(frame: Frame) -> list[Any]:
 
 
 def _write_parquet(stream: BinaryIO, frames: Iterator[Frame]) -> int:
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ExportImpossible("Parquet needs the package pyarrow: pip install pyarrow") from error
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     schema = arrow.schema([(name, _arrow_type(arrow, name)) for name in COLUMNS])
     written = 0
     with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:

@@ -107,9 +107,10 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _export(self, options: argparse.Namespace) -> None:
-        from auditlog.export import ExportImpossible, export
+        from auditlog.export import ExportImpossible, export, require
 
         try:
+            require(options.format)
             with _output(options.output) as stream:
                 count = export(
                     stream, options.format, options.since, options.until, self._progress("exported")
