@@ -43,11 +43,11 @@ FIELDS: dict[str, Any] = {
 DECISIONS = [("allow", 200)] * 18 + [("grant_missing", 403), ("rate_limited", 429)]
 
 
-def requests(count: int) -> list[dict[str, Any]]:
-    """Fields of `count` different requests, as the data plane hands them over."""
-    generator = random.Random(7)
+def requests(count: int, first: int = 0) -> list[dict[str, Any]]:
+    """Fields of `count` different requests from number `first` on, as the data plane hands them over."""
+    generator = random.Random(7 + first)
     made = []
-    for number in range(count):
+    for number in range(first, first + count):
         decision, status = ("upstream_timeout", 504) if number % 50_021 == 0 else DECISIONS[number % 20]
         made.append(
             FIELDS
@@ -106,19 +106,19 @@ def ship(sink: str, count: int) -> dict[str, float]:
     return figures
 
 
-def fill(count: int) -> dict[str, float]:
-    """Store `count` records of the last 30 days, past the spool."""
+def fill(count: int, first: int, total: int) -> dict[str, float]:
+    """Store `count` of `total` records of the last 30 days, from number `first` on, past the spool."""
     from auditlog.chain import START, link
     from auditlog.record import RecordEncoder, new_chain_id
     from auditlog.redaction import Redaction
     from auditlog.segment import Frame
     from auditlog.sinks.database import DatabaseSink
 
-    begin, step = time.time() - 30 * 86_400, 30 * 86_400 / count
+    begin, step = time.time() - 30 * 86_400, 30 * 86_400 / total
     encoder = RecordEncoder("bench", new_chain_id(begin, secrets.randbits(74)), Redaction(salt=b"bench"))
     sink, head, batch = DatabaseSink(), START, []
-    for number, fields in enumerate(requests(count)):
-        body = encoder.encode("request_completed", fields, begin + number * step, number)
+    for number, fields in enumerate(requests(count, first)):
+        body = encoder.encode("request_completed", fields, begin + (first + number) * step, number)
         head = link(head, body)
         batch.append(Frame(head, body))
         if len(batch) == 1000:
@@ -202,6 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", choices=["record", "ship", "fill", "pages"])
     parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--total", type=int, default=20_000)
     parser.add_argument("--sink", default="file")
     chosen = parser.parse_args()
     import django
@@ -210,8 +212,10 @@ def main() -> None:
     django.setup()
     if chosen.work == "ship":
         answer = ship(chosen.sink, chosen.count)
+    elif chosen.work == "fill":
+        answer = fill(chosen.count, chosen.first, chosen.total)
     else:
-        answer = {"record": record, "fill": fill, "pages": pages}[chosen.work](chosen.count)
+        answer = {"record": record, "pages": pages}[chosen.work](chosen.count)
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
