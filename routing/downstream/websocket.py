@@ -89,7 +89,7 @@ class WebSocketCall(Call):
         if self.disconnected or connection.closed:
             raise ClientLeft("the client left before it was accepted")
         connection.write(self._switch(message))
-        self.responded = self.finished = True
+        self.responded = True
         leg = self._leg = Leg(owner, max_message_bytes, False)
         leg.attach(connection.hand_over())
         leg.released = connection.socket_ended
@@ -116,7 +116,7 @@ class WebSocketCall(Call):
             event = self._events.take() if self._events is not None else None
             if event is not None:
                 return event
-            if self.disconnected or self.finished:
+            if self._events is None and (self.disconnected or self.finished):
                 return _disconnection(close_codes.BROKEN_OFF, "")
             await self._news()
 

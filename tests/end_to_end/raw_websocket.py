@@ -62,6 +62,7 @@ class RawWebSocket:
         host: str = "gateway.test",
         timeout_seconds: float = 10.0,
         receive_buffer_bytes: int | None = None,
+        behind_handshake: bytes = b"",
     ) -> None:
         self.client = RawClient(port, timeout_seconds, receive_buffer_bytes)
         self.key = base64.b64encode(os.urandom(16)).decode()
@@ -75,7 +76,7 @@ class RawWebSocket:
         }
         lines = [f"GET {target} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()], "", ""]
         try:
-            self.client.send("\r\n".join(lines).encode("latin-1"))
+            self.client.send("\r\n".join(lines).encode("latin-1") + behind_handshake)
             self.response: RawResponse = self.client.read_response()
         except BaseException:
             self.client.close()
