@@ -15,7 +15,7 @@ from routing.pipeline.errors import AuditUnavailable, BadFraming, ClientLeft, Ga
 from routing.pipeline.exchange import Exchange
 from routing.pipeline.hygiene import read_scope, start_exchange
 from routing.runtime import Runtime, current_runtime
-from routing.upstream.forward import Passage
+from routing.upstream.direct_passage import DirectPassage
 
 logger = logging.getLogger("gatehouse.proxy")
 
@@ -83,7 +83,7 @@ class ProxyView(APIView):  # type: ignore[misc]  # DRF carries no types
             start, body = error_response(exchange, unrecorded)
         call.respond(start, body)
 
-    def carry_on(self, passage: Passage, call: Call) -> None:
+    def carry_on(self, passage: DirectPassage, call: Call) -> None:
         """A response that needs a task after all: it streams, or the upstream has failed."""
         call.run_task(self._guard(current_runtime(), passage.exchange, call.send, passage.carry_on()))
 

@@ -24,6 +24,12 @@ FRAMED = {
     "chunks-in-a-length-body": (["Content-Length: 15"], BODY, BODY),
 }
 
+HANDSHAKE = [
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+]
 REFUSED = {
     "two-lengths": (["Content-Length: 5", "Content-Length: 6"], b"hello!"),
     "length-list": (["Content-Length: 5, 6"], b"hello!"),
@@ -48,11 +54,8 @@ REFUSED = {
     "header-name-empty": ([": 1"], b""),
     "nul-in-a-value": (["X-A: a\x00b"], b""),
     "control-character-in-a-value": (["X-A: a\x01b"], b""),
-    "upgrade-with-length": (
-        ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Content-Length: 5"],
-        b"hello",
-    ),
-    "upgrade-with-chunks": (["Upgrade: websocket", "Connection: Upgrade", CHUNKED], BODY),
+    "upgrade-with-length": ([*HANDSHAKE, "Content-Length: 5"], b"hello"),
+    "upgrade-with-chunks": ([*HANDSHAKE, CHUNKED], BODY),
 }
 
 BROKEN_CHUNKS = {
