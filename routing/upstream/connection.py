@@ -71,6 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._response_waiter: asyncio.Future[Response] | None = None
         # Called once, without a task: the response's head has come, or none will.
         self.on_answer: Callable[[], None] | None = None
+        self._whole_only = False
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._read_waiter: asyncio.Future[None] | None = None
@@ -181,6 +182,10 @@ class UpstreamConnection(asyncio.Protocol):
         )
 
     @property
+    def failed(self) -> bool:
+        return self._failure is not None
+
+    @property
     def closed(self) -> bool:
         return self._closed
 
@@ -232,9 +237,9 @@ class UpstreamConnection(asyncio.Protocol):
                 self.deadline = 0.0
                 if not waiter.done():
                     waiter.set_result(response)
-            elif self.on_answer is not None:
+            elif self.on_answer is not None and (self.complete or not self._whole_only):
                 self.deadline = 0.0
-                self._answer()
+                self.answer_now()
         reader = self._read_waiter
         if reader is not None and not reader.done() and (self._chunks or self.complete or self._failure):
             reader.set_result(None)
@@ -242,7 +247,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._reading_paused = True
             self._transport.pause_reading()
 
-    def _answer(self) -> None:
+    def wait_for_body(self, on_answer: Callable[[], None]) -> None:
+        """Call again when the body has come whole, or won't."""
+        self.on_answer = on_answer
+        self._whole_only = True
+        self.deadline = monotonic() + self.idle_timeout
+
+    def answer_now(self) -> None:
+        """Call whoever waits for the answer, once."""
         on_answer, self.on_answer = self.on_answer, None
         if on_answer is not None:
             on_answer()
@@ -290,7 +302,7 @@ class UpstreamConnection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_exception(self._failure)
         elif self.on_answer is not None:
-            self._loop.call_soon(self._answer)
+            self._loop.call_soon(self.answer_now)
         reader = self._read_waiter
         if reader is not None and not reader.done():
             reader.set_result(None)

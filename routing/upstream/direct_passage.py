@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gatehouse.forward")
 
+# A body of at most this many bytes is waited for this long before it is passed on in parts.
+SHORT_BODY_BYTES = 65_536
+MOMENT_SECONDS = 0.05
+
 CarryOn = Callable[["DirectPassage", Call], None]
 
 
@@ -34,6 +38,7 @@ class DirectPassage(Passage):
     _body = b""
     _head = b""
     _failure: GatewayError | None = None
+    _head_at = 0.0  # when the head came without all of its short body
     # Lines, or ASGI's start message, and the body.
     _answer: tuple[list[bytes] | None, Any, bytes] = (None, None, b"")
 
@@ -100,12 +105,14 @@ class DirectPassage(Passage):
             self._fail_answer(GatewayError(type(error).__name__))
 
     def _pass_on_at_once(self) -> bool:
-        """Have the response answered, if it has come whole."""
+        """Have the response answered, if it has come whole or is about to."""
         connection = self._connection
         assert connection is not None
         response = connection.answer
-        if response is None or not connection.complete:
+        if response is None:
             return False
+        if not connection.complete:
+            return self._wait_for_rest(connection, response)
         exchange = self.exchange
         exchange.upstream_seconds = monotonic() - self._started
         self._call.on_left = None
@@ -123,6 +130,22 @@ class DirectPassage(Passage):
         self._answer = (lines, start, body)
         self._forwarder.answer_soon(self)
         return True
+
+    def _wait_for_rest(self, connection: UpstreamConnection, response: Response) -> bool:
+        """Many servers send a head and a short body in two packets: the second is a moment away."""
+        length = response.content_length
+        if length is None or length > SHORT_BODY_BYTES or self._head_at or connection.failed:
+            return False
+        self._head_at = monotonic()
+        connection.wait_for_body(self._answered)
+        return True
+
+    def look_after(self, now: float) -> None:
+        """What was not a moment away is passed on as it comes."""
+        super().look_after(now)
+        connection = self._connection
+        if connection is not None and self._head_at and now - self._head_at > MOMENT_SECONDS:
+            connection.answer_now()
 
     def record(self) -> bool:
         """Record the answer that is ready; False when it can't go out unrecorded, and another goes instead."""

@@ -141,11 +141,11 @@ class RawClient:
     def read_chunk(self) -> bytes:
         """The data of the next chunk of a chunked body; empty after the last one."""
         size = int(self.read_until(b"\r\n").split(b";")[0], 16)
-        data = self._read_exactly(size)
-        self._read_exactly(2)
+        data = self.read_exactly(size)
+        self.read_exactly(2)
         return data
 
-    def _read_exactly(self, size: int) -> bytes:
+    def read_exactly(self, size: int) -> bytes:
         while len(self._unread) < size:
             self._receive()
         data = bytes(self._unread[:size])
@@ -156,7 +156,7 @@ class RawClient:
         """Everything up to and with `mark`."""
         while mark not in self._unread:
             self._receive()
-        return self._read_exactly(self._unread.index(mark) + len(mark))
+        return self.read_exactly(self._unread.index(mark) + len(mark))
 
     def read_some(self, at_most: int = 65536) -> bytes:
         """At least one byte, as it comes."""
@@ -172,7 +172,7 @@ class RawClient:
             while True:
                 self._receive()
         except ConnectionEnded:
-            return self._read_exactly(len(self._unread))
+            return self.read_exactly(len(self._unread))
 
     def is_silent(self, seconds: float) -> bool:
         """Whether nothing at all comes within so long (no bytes, no close)."""

@@ -17,6 +17,7 @@ from tests.end_to_end.upstream_script import (
     close,
     read_body,
     send,
+    wait,
     wait_for,
 )
 
@@ -69,6 +70,36 @@ def test_events_without_chunks_pass_too(gateway: GatewayProcess, upstream: StubU
         go_on.set()
         assert client.read_chunk() == b"data: 2\n\n"
         assert client.read_chunk() == b""
+
+
+def test_half_of_a_short_body_is_passed_on_when_the_rest_is_late(
+    gateway: GatewayProcess, upstream: StubUpstream, name: str
+) -> None:
+    go_on = threading.Event()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+    upstream.script(f"/open/{name}", [send(head + b"first"), wait_for(go_on), send(b"-last")])
+    with gateway.connect(timeout_seconds=5) as client:
+        # The second time over a pooled connection: that way is another one.
+        for _ in range(2):
+            client.send(request_bytes(f"/open/{name}"))
+            assert client.read_head().status == 200
+            assert client.read_exactly(5) == b"first"
+            go_on.set()
+            assert client.read_exactly(5) == b"-last"
+            go_on.clear()
+
+
+@pytest.mark.parametrize("split", [1, 30, 44, 46, 50])
+def test_answer_in_two_packets_is_one_answer(
+    gateway: GatewayProcess, upstream: StubUpstream, name: str, split: int
+) -> None:
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst-last"
+    upstream.script(f"/open/{name}", [send(whole[:split]), wait(0.01), send(whole[split:])])
+    with gateway.connect(timeout_seconds=5) as client:
+        for _ in range(5):
+            answer = client.request("GET", f"/open/{name}")
+            assert (answer.status, answer.body) == (200, b"first-last")
+            assert answer.header("Content-Length") == b"10"
 
 
 def test_stream_may_last_longer_than_the_response_timeout(
