@@ -80,6 +80,7 @@ def _report(
     dropped = sum(entry["dropped"] for entry in cost)
     admin = max(taken for name, taken in pages.items() if name.startswith("admin"))
     api = max(taken for name, taken in pages.items() if name.startswith("API"))
+    processor = max(taken for name, taken in pages.items() if name.startswith("processor"))
     return Outcome(
         title=PART.title,
         parameters=[
@@ -112,6 +113,7 @@ def _report(
             Figure("Shipped to SQLite, per core", per_core["SQLite"], "records/s", digits=0),
             Figure(f"Slowest admin page, {rows:,} records", admin, "ms", at_most=WANTED_PAGE_MS, digits=1),
             Figure(f"Slowest API page, {rows:,} records", api, "ms", at_most=WANTED_PAGE_MS, digits=1),
+            Figure("Most processor time of a page, server included", processor, "ms", digits=1),
         ],
         problems=[f"{dropped:.0f} records were dropped while they were timed"] if dropped else [],
     )
