@@ -19,3 +19,8 @@ class Balancer:
         self._turns[service.id] = turn + 1
         first = slots[turn % len(slots)]
         return (targets[first:] + targets[:first])[: service.retries + 1]
+
+    def give_back(self, service: CompiledService) -> None:
+        """The turn that was taken last was not used: whoever asks next gets it."""
+        if service.id in self._turns:
+            self._turns[service.id] -= 1

@@ -190,13 +190,13 @@ class DirectPassage(Passage):
                 self.close()
 
     async def _begun_response(self) -> Response:
-        connection, pool = self._connection, self._pool
+        connection = self._connection
         assert connection is not None
-        assert pool is not None
         try:
             return await connection.response()
         except UpstreamUnreachable:
             if connection.received_anything or self.exchange.method not in IDEMPOTENT:
                 raise
             self._let_go(keep=False)
-            return await self._ask_again(pool, self._target, self._body)
+            # RFC 9112 9.3.1: the connection had gone stale in the pool.
+            return await self._response(self._body, more=False, fresh=True)

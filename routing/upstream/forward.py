@@ -57,13 +57,14 @@ class Forwarder:
         No task waits for the answer: it is passed on from the connection's own callback if it comes whole,
         and by `carry_on`, which makes a task, if not.
         """
-        targets = route.service.targets
-        if len(targets) != 1:
+        order = self.balancer.order(route.service)
+        if not order:
             return False
-        target = targets[0]
+        target = order[0]
         pool = self.pools.of(target.address)
         connection = pool.take_idle(exchange.method in IDEMPOTENT)
         if connection is None:
+            self.balancer.give_back(route.service)
             return False
         DirectPassage(self, exchange, route, target, call, carry_on, finish).begin(connection, pool)
         return True

@@ -144,15 +144,15 @@ class Passage:
             limit = self._route.max_body_bytes
             raise BodyTooLarge(f"more than {limit} bytes while streaming", {"limit": limit})
 
-    async def _response(self, body: bytes, more: bool) -> Response:
-        """Try targets in turn until one has begun to answer."""
+    async def _response(self, body: bytes, more: bool, fresh: bool = False) -> Response:
+        """Try targets in turn until one has begun to answer; `fresh`: over new connections only."""
         service = self._route.service
         repeatable = not more and self.exchange.method in IDEMPOTENT
         failure: UpstreamFailure | None = None
         targets = service.targets
         for target in targets if len(targets) == 1 else self._forwarder.balancer.order(service):
             pool = self._forwarder.pools.of(target.address)
-            connection = pool.take_idle(repeatable)
+            connection = None if fresh else pool.take_idle(repeatable)
             reused = connection is not None
             try:
                 if connection is None:
@@ -166,9 +166,12 @@ class Passage:
                 if connection.received_anything or not repeatable:
                     raise
                 self._let_go(keep=False)
-                if reused:
-                    return await self._ask_again(pool, target, body)
                 failure = unreachable
+                if reused:
+                    try:
+                        return await self._ask_again(pool, target, body)
+                    except _NothingSent as nothing_sent:
+                        failure = nothing_sent.failure
         raise failure or UpstreamUnreachable(f"service {service.name} has no target")
 
     async def _open(self, pool: ConnectionPool, target: CompiledTarget) -> UpstreamConnection:
@@ -185,10 +188,7 @@ class Passage:
 
     async def _ask_again(self, pool: ConnectionPool, target: CompiledTarget, body: bytes) -> Response:
         """RFC 9112 9.3.1: the connection had gone stale in the pool; once more on a new one."""
-        try:
-            connection = await self._open(pool, target)
-        except _NothingSent as nothing_sent:
-            raise nothing_sent.failure from None
+        connection = await self._open(pool, target)
         self._begin(connection, pool, target, body, more=False)
         return await connection.response()
 

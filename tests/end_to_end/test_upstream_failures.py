@@ -146,6 +146,26 @@ def test_next_target_takes_over_when_one_refuses(
     running.stop()
 
 
+def test_pooled_connections_to_a_target_that_died_cost_no_request(
+    start_gateway: StartGateway, start_upstream: Callable[..., StubUpstream]
+) -> None:
+    dying, living = start_upstream(), start_upstream()
+    gateway = start_gateway(
+        configuration(
+            services=[service("stub", dying.url, living.url, retries=1)], routes=[route("open", "/open")]
+        )
+    )
+    with gateway.connect() as client:
+        for _ in range(4):
+            assert client.request("GET", "/open/before").status == 200
+        assert len(dying.to("/open/before")) == len(living.to("/open/before")) == 2
+        dying.stop()
+        for _ in range(6):
+            assert client.request("GET", "/open/after").status == 200
+    assert len(living.to("/open/after")) == 6
+    gateway.stop()
+
+
 @pytest.mark.parametrize(
     "begun", [[], [send(CHUNKED_HEAD + chunk(b"hello"))]], ids=["before-the-response", "within-the-response"]
 )
