@@ -96,6 +96,8 @@ class FrontDoor:
         if self._data_plane is None or "problem" in scope or scope["type"] != "http" or self._is_own(scope):
             call.run(self)
         else:
+            # Its service's own timeouts are kept by the forwarder.
+            call.is_guarded = False
             self._view.serve_call(call)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:

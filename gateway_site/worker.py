@@ -93,8 +93,11 @@ class Worker:
         if not (sockets_ended and requests_ended):
             logger.warning("connections were still open at the end of the drain time")
         clients.stop_sweeping()
-        async with asyncio.timeout(SHUTDOWN_SECONDS):
-            await lifespan.shutdown()
+        try:
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await lifespan.shutdown()
+        except TimeoutError:
+            logger.warning("the application did not come to its end in %d seconds", SHUTDOWN_SECONDS)
 
 
 def listening_socket(bind: Bind) -> socket.socket:

@@ -39,6 +39,8 @@ class Call:
     head_only = False
     old = False  # HTTP/1.0
     expects_continue = False
+    # Whether the sweep ends it when the client dawdles; where not, whoever answers it does.
+    is_guarded = True
     body_complete = False
     problem = ""  # why no more of the body can be read
     disconnected = False
