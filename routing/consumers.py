@@ -59,8 +59,8 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
         except GatewayError as error:
             await self.refuse(runtime, exchange, error, scope, send)
         except asyncio.CancelledError:
-            exchange.abort = exchange.abort or "cancelled"
-            runtime.recorder.record(exchange, ClientLeft("the server ended the connection"))
+            exchange.abort, exchange.status = exchange.abort or "client_left", ClientLeft.status
+            runtime.recorder.record(exchange, ClientLeft("the connection ended before its answer"))
             raise
         except Exception as error:
             # The outermost edge: the client learns nothing but the request id.
@@ -96,18 +96,21 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
         # Counted from here: connections that are being opened at the same time see each other.
         runtime.live.add(relay)
         started = False
+        call = (scope.get("extensions") or {}).get(LEG_EXTENSION)
         try:
+            if call is not None:
+                # Nobody would be there to take the answer that the service is still thinking about.
+                call.on_left = asyncio.current_task().cancel  # type: ignore[union-attr]
             answer = await self.connect(runtime, exchange, route, scope)
             if answer.status != 101:
                 await self.pass_refusal(runtime, exchange, route, answer, scope, send)
                 return
             relay.upstream.attach(answer.transport)
             limit = route.websocket_options.max_message_bytes
-            accept = (scope.get("extensions") or {}).get(LEG_EXTENSION)
             acceptance = self._accept(exchange, route, answer)
             early, foreign = b"", None
-            if accept is not None:
-                client, early = accept(acceptance, relay, limit)
+            if call is not None:
+                client, early = call.accept_leg(acceptance, relay, limit)
             else:
                 await send(acceptance)
                 client = foreign = AsgiLeg(relay, receive, send, limit)

@@ -181,10 +181,6 @@ def _idle(run: Run, installation: Installation, outcome: Outcome) -> None:
         ),
         Figure("Idle connections dropped", count - seen["answering"], at_most=0, digits=0),
     ]
-    outcome.notes.append(
-        "Of an idle connection's memory about 150 KiB are granian's own: its WebSocket parser keeps a read "
-        "buffer of 128 KiB for each, and has no setting for it."
-    )
 
 
 # --- processes ----------------------------------------------------------------------------

@@ -50,7 +50,7 @@ class WebSocketCall(Call):
         scope["type"] = "websocket"
         scope["scheme"] = "ws"
         scope["subprotocols"] = [each for each in subprotocols if each]
-        scope["extensions"] = {"websocket.http.response": {}, "gatehouse.leg": self.accept_leg}
+        scope["extensions"] = {"websocket.http.response": {}, "gatehouse.leg": self}
         super().__init__(connection, scope)
         self._early: list[bytes] = []
         self._early_bytes = 0
@@ -88,6 +88,7 @@ class WebSocketCall(Call):
         connection = self.connection
         if self.disconnected or connection.closed:
             raise ClientLeft("the client left before it was accepted")
+        self.on_left = None
         connection.write(self._switch(message))
         self.responded = True
         leg = self._leg = Leg(owner, max_message_bytes, False)

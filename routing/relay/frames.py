@@ -65,9 +65,9 @@ class Leg(WSListener):  # type: ignore[misc]
     """Used from one event loop. `attach` comes first, then `deliver` is set, then `start`."""
 
     __slots__ = (
-        "_deadline", "_discarding", "_joined", "_kind", "_limit", "_owner", "_paused", "_pong", "_protocol",
-        "_underlying", "_unsent", "bytes", "client_side", "closing", "closing_since", "deliver", "frames", "freed",
-        "full", "gone_for_good", "messages", "released", "send", "tail",
+        "_deadline", "_joined", "_kind", "_limit", "_owner", "_paused", "_pong", "_protocol",
+        "_underlying", "_unsent", "bytes", "client_side", "closing", "closing_since", "deliver", "discarding", "frames",
+        "freed", "full", "gone_for_good", "messages", "released", "send", "tail",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, max_message_bytes: int, client_side: bool) -> None:
@@ -91,7 +91,7 @@ class Leg(WSListener):  # type: ignore[misc]
         self._protocol: FrameProtocol | None = None
         self._underlying: Any = None
         self._paused = False
-        self._discarding = False
+        self.discarding = False  # what still comes is of no interest
         self._pong: bytes | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._unsent = 0
@@ -109,7 +109,7 @@ class Leg(WSListener):  # type: ignore[misc]
         assert self._protocol is not None
         if early:
             self._protocol.feed(early)
-        if not self._paused and not self._discarding:
+        if not self._paused and not self.discarding:
             self._underlying.resume_reading()
 
     def _parse_anew(self) -> None:
@@ -120,7 +120,13 @@ class Leg(WSListener):  # type: ignore[misc]
 
     def shrink(self) -> bool:
         """Give a large buffer back; `send` is another one then. Not within a callback of the leg."""
-        if self.tail or self.closing or self._protocol is None or self._protocol.room() <= GROWN_BYTES:
+        if (
+            self.tail
+            or self.closing
+            or self.discarding
+            or self._protocol is None
+            or self._protocol.room() <= GROWN_BYTES
+        ):
             return False
         self._underlying.pause_reading()
         self._parse_anew()
@@ -230,7 +236,7 @@ class Leg(WSListener):  # type: ignore[misc]
     def _take_other(self, kind: WSMsgType, frame: WSFrame) -> None:
         if self._kind is CLOSE:
             # RFC 6455 5.5.1: after the close, data may still be under way; only its answer counts.
-            if kind is CLOSE and not self._discarding:
+            if kind is CLOSE and not self.discarding:
                 self._end_connection()
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._violate(close_codes.PROTOCOL_ERROR, "reserved bits set")
@@ -306,11 +312,11 @@ class Leg(WSListener):  # type: ignore[misc]
 
     def parser_failed(self, code: int = close_codes.PROTOCOL_ERROR, what: str = "a malformed frame") -> None:
         """picows can't go on. What it had read before is delivered first: it tells this while it looks ahead."""
-        if self._discarding:
+        if self.discarding:
             return
         if not close_codes.may_be_sent(int(code)):
             code = close_codes.PROTOCOL_ERROR
-        self._discarding = True
+        self.discarding = True
         self._underlying.pause_reading()
         if not self.closing:
             # picows' own words would be longer; it keeps still when somebody has closed already.
@@ -331,8 +337,8 @@ class Leg(WSListener):  # type: ignore[misc]
     # --- the end -------------------------------------------------------------------------
     def _end_connection(self) -> None:
         """All has been said: wait for the peer to hang up, and take in what it says until then."""
-        if not self._discarding:
-            self._discarding = True
+        if not self.discarding:
+            self.discarding = True
             self._underlying.pause_reading()
             # Not from within picows: it has frames left to tell of.
             asyncio.get_running_loop().call_soon(self._discard)

@@ -61,7 +61,8 @@ class FrameProtocol(WSProtocol):  # type: ignore[misc]
 
     def feed(self, data: bytes) -> None:
         """Hand bytes to the parser as if the socket had brought them."""
-        while data:
+        # After an error picows would go on in the middle of the frame that it refused.
+        while data and not self._leg.discarding:
             buffer = self.get_buffer(-1)
             size = min(len(buffer), len(data))
             buffer[:size] = data[:size]
@@ -73,10 +74,10 @@ class _Carrier:
     """The transport as picows sees it."""
 
     __slots__ = (
+        "_socket",
         "_transport",
         "abort",
         "close",
-        "get_extra_info",
         "get_write_buffer_size",
         "is_closing",
         "muted",
@@ -86,11 +87,17 @@ class _Carrier:
         self._transport = transport
         self.muted = True  # swallows the handshake that picows writes by itself
         self.get_write_buffer_size = transport.get_write_buffer_size
-        self.get_extra_info = transport.get_extra_info
+        self._socket = _Socket(transport.get_extra_info("socket").fileno())
         self.abort = transport.abort
         self.is_closing = transport.is_closing
         # After an error picows would close at once; the leg ends the connection in its own way.
         self.close = _nothing
+
+    def get_extra_info(self, name: str) -> Any:
+        if name == "socket":
+            return self._socket
+        # Addresses are asked for a log that nobody reads.
+        return self._transport.get_extra_info(name) if name == "ssl_object" else None
 
     def write(self, data: Any) -> None:
         if not self.muted:
@@ -100,6 +107,24 @@ class _Carrier:
         # The first is a view of a buffer that the next frame's header goes to.
         header, payload = parts
         self._transport.writelines([bytes(header), payload])
+
+
+class _Socket:
+    """The socket as picows sees it: its options are the transport's business, and asking costs system calls."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def setsockopt(self, *_: int) -> None:
+        pass
+
+    def getsockopt(self, *_: int) -> int:
+        return 0
 
 
 def _nothing() -> None:

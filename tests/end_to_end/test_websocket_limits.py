@@ -1,6 +1,7 @@
 """Limits of a relayed WebSocket: size, rate, age, idleness, number; and upstreams that misbehave."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.end_to_end.certificates import CertificateAuthority
 from tests.end_to_end.configuration import configuration, route, service
 from tests.end_to_end.conftest import StartGateway
 from tests.end_to_end.gateway_process import GatewayProcess
+from tests.end_to_end.raw_client import RawClient
 from tests.end_to_end.raw_websocket import (
     BINARY,
     CLOSE,
@@ -204,6 +206,28 @@ def test_upstream_without_a_proper_handshake_is_answered_for(
     with RawWebSocket(gateway.port, f"/sockets/{name}") as client:
         assert client.response.status == status
         assert code is None or client.response.error_code == code
+
+
+def test_client_that_leaves_before_the_answer_frees_the_upstream_at_once(
+    start_gateway: StartGateway, start_upstream: Callable[..., StubUpstream], name: str
+) -> None:
+    stub = start_upstream()
+    path = f"/sockets/{name}"
+    gateway = start_gateway(
+        configuration([service("stub", stub.url)], [route("sockets", "/sockets", "stub", websocket=True)])
+    )
+    stub.script(path, [linger()])
+    with RawClient(gateway.port) as client:
+        client.send(
+            f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        request = stub.wait_for_request(path)
+        left = time.monotonic()
+    stub.wait_until_closed(request)
+    assert time.monotonic() - left < 1
+    assert '"abort":"client_left"' in gateway.wait_for_audit(path=path)["body"].replace(" ", "")
+    gateway.stop()
 
 
 def test_upstream_is_pinged_and_closed_with_1011_when_it_does_not_answer(

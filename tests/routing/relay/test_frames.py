@@ -128,6 +128,18 @@ def test_violation_is_told_to_the_peer_and_to_the_owner(client_side: bool, data:
     with_leg(work, client_side)
 
 
+@pytest.mark.parametrize("client_side", [False, True], ids=["server", "client"])
+def test_frame_that_is_refused_is_not_delivered_when_all_of_it_came_early(client_side: bool) -> None:
+    masked = not client_side
+    early = frame_bytes(TEXT, b"good", masked=masked) + frame_bytes(BINARY, bytes(LIMIT + 1), masked=masked)
+
+    async def work(leg: Leg, owner: Owner, peer: socket.socket) -> None:
+        await until(lambda: owner.told == [("violated", 1009)])
+        assert owner.messages == [(TEXT, b"good")]
+
+    with_leg(work, client_side, early)
+
+
 def test_peer_that_never_answers_the_close_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "CLOSE_SECONDS", 0.05)
 
