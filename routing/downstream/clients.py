@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from routing.downstream.call import Call
 from routing.downstream.connection import ClientConnection
@@ -17,22 +17,26 @@ class Server(Protocol):
     def serve(self, call: Call) -> None: ...
 
 
-# Seconds, but for the first.
-CONNECTIONS = 16_384
-HEAD_SECONDS = 30.0
-IDLE_SECONDS = 75.0
-BODY_SECONDS = 60.0
-# Bytes that a client doesn't take: after its answer is complete, or in the middle of it.
-STUCK_SECONDS = 60.0
-LINGER_SECONDS = 5.0
-SWEEP_SECONDS = 1.0
+class Limits(NamedTuple):
+    """Seconds, but for the first. What a route's service says of its transfers comes before these."""
+
+    connections: int = 16_384
+    head: float = 30.0
+    idle: float = 75.0
+    # More than a service's idle time unless that was set: who forwards a body can answer 408.
+    body: float = 90.0
+    # Bytes that a client doesn't take: after its answer is complete, or in the middle of it.
+    stuck: float = 60.0
+    linger: float = 5.0
+    sweep: float = 1.0
 
 
 class Clients:
     """Makes a protocol for each connection. Used from one event loop."""
 
-    def __init__(self, application: Server, address: tuple[str, int]) -> None:
+    def __init__(self, application: Server, address: tuple[str, int], limits: Limits | None = None) -> None:
         self._application = application
+        self._limits = limits or Limits()
         self._ready: list[ClientConnection] = []
         self.server = address
         self.loop = asyncio.get_running_loop()
@@ -64,15 +68,20 @@ class Clients:
             connection.start_pending()
 
     def serve(self, call: Call) -> None:
-        self._application.serve(call)
+        try:
+            self._application.serve(call)
+        except Exception as failure:
+            # The outermost edge: the other requests of this turn must not go down with this one.
+            self.report(failure)
+            call.connection.break_off(call)
 
     def add(self, connection: ClientConnection) -> bool:
         """Whether there is room for it."""
-        if len(self._connections) >= CONNECTIONS:
+        if len(self._connections) >= self._limits.connections:
             now = monotonic()
             if now - self._full_said > 10:
                 self._full_said = now
-                logger.warning("%d connections are open: more are turned away", CONNECTIONS)
+                logger.warning("%d connections are open: more are turned away", self._limits.connections)
             return False
         connection.closing_soon = self.draining
         self._connections.add(connection)
@@ -90,7 +99,7 @@ class Clients:
 
     # --- deadlines -----------------------------------------------------------------------
     def start_sweeping(self) -> None:
-        self._sweeping = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._sweeping = self.loop.call_later(self._limits.sweep, self._sweep)
 
     def stop_sweeping(self) -> None:
         if self._sweeping is not None:
@@ -103,25 +112,31 @@ class Clients:
             self._look_after(connection, now)
 
     def _look_after(self, connection: ClientConnection, now: float) -> None:
-        silent = now - connection.heard_at
         if connection.upgraded:
             return  # deadlines of its own
+        limits = self._limits
+        unsent = connection.unsent_bytes
+        if unsent:
+            connection.busy_at = now
+            connection.check_progress(now, unsent, limits.stuck)
+            return
         if connection.lingering_since:
-            if now - connection.lingering_since > LINGER_SECONDS:
+            if now - max(connection.lingering_since, connection.busy_at) > limits.linger:
                 connection.abort()
         elif connection.closing_since:
-            if now - connection.closing_since > STUCK_SECONDS:
+            if now - max(connection.closing_since, connection.busy_at) > limits.stuck:
                 connection.abort()
         elif connection.is_idle():
-            if silent > IDLE_SECONDS:
+            # A transfer may have taken long: the time begins with its end.
+            if now - max(connection.heard_at, connection.busy_at) > limits.idle:
                 connection.abort()
         elif connection.is_reading_head():
-            if silent > HEAD_SECONDS or now - connection.head_since > HEAD_SECONDS:
+            if now - max(connection.head_since, connection.busy_at) > limits.head:
                 connection.head_too_slow()
-        elif connection.is_waiting_for_body() and silent > BODY_SECONDS:
-            connection.abort()
-        elif connection.writing_paused:
-            connection.check_progress(now, STUCK_SECONDS)
+        else:
+            connection.busy_at = now
+            if connection.is_waiting_for_body() and now - connection.heard_at > limits.body:
+                connection.abort()
 
     # --- the end -------------------------------------------------------------------------
     async def drain(self, seconds: float) -> bool:

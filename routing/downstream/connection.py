@@ -23,10 +23,13 @@ logger = logging.getLogger("gatehouse.clients")
 # A body further ahead of its reader than this stops the sender; the same for a reader of answers.
 HIGH_WATER_BYTES = 65_536
 LOW_WATER_BYTES = 16_384
-# Requests of one packet that wait behind the first.
+# Requests that wait behind the first: from so many on no more is read. Until then it is read on, as a client
+# that leaves is seen by nobody who doesn't.
+PIPELINED_HIGH_WATER = 16
+# What one packet held more of is refused.
 MAXIMUM_PIPELINED = 64
 # After an answer that nobody needed the body for, the rest of the body is thrown away, up to this.
-MAXIMUM_LINGER_BYTES = 1_048_576
+MAXIMUM_LINGER_BYTES = 8_388_608
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -41,6 +44,7 @@ class ClientConnection(RequestReader):
     head_since = 0.0
     lingering_since = 0.0
     closing_since = 0.0
+    busy_at = 0.0  # when the sweep last saw that something was under way
     _stuck_since = 0.0
     _stuck_bytes = 0
     _lingered = 0
@@ -48,6 +52,7 @@ class ClientConnection(RequestReader):
     _starting = False
     _pending: Call | None = None  # read just now, to be started when the packet has been parsed
     _waiting: "deque[Call] | None" = None
+    _waiting_bytes = 0
     _drainers: "list[asyncio.Future[None]] | None" = None
     upgraded = False
 
@@ -82,6 +87,10 @@ class ClientConnection(RequestReader):
         self._read(data)
         if self._reading is not None and self._reading.buffered > HIGH_WATER_BYTES:
             self._pause()
+        elif self._waiting is not None:
+            self._waiting_bytes += len(data)
+            if self._waiting_bytes > HIGH_WATER_BYTES:
+                self._pause()
 
     def eof_received(self) -> None:
         """A client that has closed its side is taken to have left: what it still reads can't be known."""
@@ -102,6 +111,8 @@ class ClientConnection(RequestReader):
     def resume_writing(self) -> None:
         self.writing_paused = False
         self._release_writers()
+        if self._waiting and self.call is None and not self._starting:
+            self._start_waiting()
 
     # --- for the call --------------------------------------------------------------------
     def write(self, data: bytes) -> None:
@@ -118,7 +129,7 @@ class ClientConnection(RequestReader):
             await waiter
 
     def resume(self) -> None:
-        if self._reading_paused and not self.closed and self._waiting is None:
+        if self._reading_paused and not self.closed and not self.closing_since and self._waiting is None:
             self._reading_paused = False
             self.transport.resume_reading()
 
@@ -127,10 +138,13 @@ class ClientConnection(RequestReader):
         if call is not self.call:
             return
         self.call = None
-        if not call.body_complete or self._refused:
+        if not call.body_complete:
             self._linger()
         elif not call.keep_alive:
-            self._close()
+            if self._refused:
+                self._linger()
+            else:
+                self._close()
         elif self._waiting:
             if not self._starting:
                 self._start_waiting()
@@ -144,10 +158,10 @@ class ClientConnection(RequestReader):
             stream = self.transport.get_extra_info("socket")
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if not call.responded and not self.closed:
-            self.write(
-                b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            )
-            self._close()
+            # An application gives up a body that can't be read without a word: the fault is the client's.
+            status = b"400 Bad Request" if call.problem else b"500 Internal Server Error"
+            self.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
+            self._linger()
             return
         self.abort()
 
@@ -171,7 +185,7 @@ class ClientConnection(RequestReader):
             assert self._upgrading is not None
             self._upgrading.drain()
             return
-        if self.call is None and not self._refused:
+        if self.is_idle() and not self._refused:
             self._close()
 
     def abort(self) -> None:
@@ -181,13 +195,15 @@ class ClientConnection(RequestReader):
     def _close(self) -> None:
         if not self.closed and not self.closing_since:
             self.closing_since = monotonic()
+            self._waiting = None
             self.transport.close()
 
     def _linger(self) -> None:
         """Close with unread bytes in the socket, and the peer's kernel throws the answer away: read on."""
-        if self.closed or self.lingering_since:
+        if self.closed or self.lingering_since or self.closing_since:
             return
         self.lingering_since = monotonic()
+        self._waiting = None
         self._reading_paused = False
         self.transport.resume_reading()
         self.transport.write_eof()
@@ -200,21 +216,34 @@ class ClientConnection(RequestReader):
     # --- deadlines -----------------------------------------------------------------------
     def is_idle(self) -> bool:
         """Between requests: nothing of the next one has come."""
-        return self.call is None and self._in_head and not self._head_bytes
+        return (
+            self.call is None
+            and self._pending is None
+            and not self._waiting
+            and not self._begun
+            and not self._head_bytes
+        )
 
     def is_reading_head(self) -> bool:
-        return self.call is None and self._in_head and bool(self._head_bytes)
+        return self.call is None and self._in_head and (self._begun or bool(self._head_bytes))
 
     def is_waiting_for_body(self) -> bool:
-        return self._reading is not None and not self._reading_paused
+        return self._reading is not None and not self._reading_paused and self._reading.is_guarded
 
     def head_too_slow(self) -> None:
         """Slowloris: a head that comes byte by byte holds a connection for nothing."""
         self._refuse(ClientTimeout("the head did not come to its end"), b"")
 
-    def check_progress(self, now: float, seconds: float) -> None:
+    @property
+    def unsent_bytes(self) -> int:
+        """What the client's side has not taken yet."""
+        size: int = self.transport.get_write_buffer_size()
+        return size
+
+    def check_progress(self, now: float, unsent: int, seconds: float) -> None:
         """Give up a client that takes nothing of what is sent to it."""
-        unsent = self.transport.get_write_buffer_size()
+        if self.call is not None and not self.call.is_guarded:
+            return
         if unsent != self._stuck_bytes or not self._stuck_since:
             self._stuck_bytes, self._stuck_since = unsent, now
         elif now - self._stuck_since > seconds:
@@ -237,12 +266,14 @@ class ClientConnection(RequestReader):
     def _start_waiting(self) -> None:
         """One after the other, for as long as each is answered at once."""
         self._starting = True
-        while self._waiting and self.call is None and not self.closed and not self.closing_since:
+        # Answers to who doesn't read would gather: the next request has to wait for that, too.
+        while self._waiting and self.call is None and not self.closed and not self.writing_paused:
             self.call = self._waiting.popleft()
             self.clients.serve(self.call)
         self._starting = False
         if not self._waiting:
             self._waiting = None
+            self._waiting_bytes = 0
             self.resume()
 
     def _pause(self) -> None:
@@ -257,7 +288,7 @@ class ClientConnection(RequestReader):
                 waiter.set_result(None)
 
     def _enqueue(self, call: Call) -> None:
-        if self.call is None and self._pending is None:
+        if self.call is None and self._pending is None and not self._waiting and not self.writing_paused:
             # Not yet: most bodies come with their heads, and are whole before anybody asks for them.
             self._pending = call
             self.clients.start_soon(self)
@@ -265,7 +296,8 @@ class ClientConnection(RequestReader):
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append(call)
-        self._pause()
+        if len(self._waiting) >= PIPELINED_HIGH_WATER:
+            self._pause()
 
     def _check_pipeline(self) -> None:
         if self._waiting is not None and len(self._waiting) >= MAXIMUM_PIPELINED:

@@ -36,10 +36,12 @@ class RequestReader(asyncio.Protocol):
     closed = False
     _reading: Call | None = None  # the request whose body is coming
     _in_head = True
+    _begun = False  # something of the next request has come
     _head_bytes = 0
     _expects_continue = False
     _framing_bytes = 0
     _refused = False
+    _ends_here = False  # behind an upgrade that this connection doesn't outlive
     _upgrading: WebSocketCall | None = None  # and from then on no more HTTP is read
     _foreign_method: bytes | None = None  # of a request that is refused for it
     _foreign_method_refused = False
@@ -103,13 +105,17 @@ class RequestReader(asyncio.Protocol):
             reading.keep_alive = False
             reading.wake()
             return
-        method = b""
-        if self._in_head and self._url:
+        if not self._begun:
+            # Not a byte of it was taken for a request: what is left here is the one before's.
+            self._url, self._headers = b"", []
+        method = self._foreign_method or b""
+        if self._url and not method:
             method = self._parser.get_method()
-        elif self._in_head:
+        elif self._head_bytes == len(data) and not method:
             method = data[:40].lstrip(b"\r\n").partition(b" ")[0]
         call = Call(self, self._scope(method, self._url))
         call.scope["problem"] = problem
+        call.head_only = method == b"HEAD"
         call.keep_alive = False
         self._enqueue(call)
 
@@ -146,6 +152,9 @@ class RequestReader(asyncio.Protocol):
         if self._upgrading is not None:
             self._upgrading.feed_early(rest)
             return
+        if self._ends_here:
+            self._refused = True
+            return
         self._parser = httptools.HttpRequestParser(self)
         if rest and not self.closed:
             self._read(rest)
@@ -154,7 +163,7 @@ class RequestReader(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers = []
-        self._in_head = True
+        self._in_head = self._begun = True
         self._expects_continue = False
         self._check_pipeline()
 
@@ -194,6 +203,8 @@ class RequestReader(asyncio.Protocol):
             call = Call(self, scope)
             if method == b"HEAD":
                 call.head_only = True
+            if parser.should_upgrade():
+                problem = problem or self._ignore_upgrade(call, method)
         if version != "1.1":
             problem = problem or self._older(call, version)
         if problem is not None:
@@ -201,12 +212,24 @@ class RequestReader(asyncio.Protocol):
             call.keep_alive = False
         elif not parser.should_keep_alive():
             call.keep_alive = False
+        self._ends_here = not call.keep_alive
         if self._expects_continue:
             call.expects_continue = not call.old
         self._in_head = False
         self._head_bytes = self._framing_bytes = 0
         self._reading = call
         self._enqueue(call)
+
+    def _ignore_upgrade(self, call: Call, method: bytes) -> GatewayError | None:
+        """The parser takes the request to end with its head: a body behind it would be read as a request."""
+        if method == b"CONNECT":
+            call.keep_alive = False
+        if any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self._headers
+        ):
+            return BadFraming("an upgrade with a body")
+        return None
 
     def _older(self, call: Call, version: str) -> GatewayError | None:
         if version != "1.0":
@@ -225,6 +248,7 @@ class RequestReader(asyncio.Protocol):
     def on_message_complete(self) -> None:
         call, self._reading = self._reading, None
         self._in_head = True
+        self._begun = False
         self._head_bytes = 0
         if call is not None:
             call.body_complete = True
