@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from routing.live import LiveTransfer
 from routing.pipeline.errors import (
+    BadFraming,
     BodyTooLarge,
     ClientLeft,
     ClientTimeout,
@@ -127,13 +128,15 @@ class Passage:
         return body, more
 
     async def _receive_body_part(self) -> dict[str, Any]:
-        """Raises ClientLeft, or ClientTimeout when nothing comes within the idle time."""
+        """Raises ClientLeft, ClientTimeout when nothing comes within the idle time, or BadFraming."""
         try:
             async with asyncio.timeout(self._route.service.idle_timeout):
                 message = await self._receive()
         except TimeoutError as error:
             raise ClientTimeout("the body stopped coming") from error
         if message["type"] == "http.disconnect":
+            if problem := message.get("problem"):
+                raise BadFraming(problem)
             raise ClientLeft("while sending the body")
         return message
 
