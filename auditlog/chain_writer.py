@@ -94,7 +94,8 @@ class Recorder:
         self,
         event: str,
         key: Hashable,
-        repeated: Callable[[], dict[str, Any]],
+        repeated: Callable[[Any], dict[str, Any]],
+        subject: Any,
         occurrence: Occurrence,
         now: float,
     ) -> tuple[bool, bool]:
@@ -104,7 +105,7 @@ class Recorder:
                 if self._segment is None or self._unreported:
                     self._recover(now)
                 body, plain = self._encoder.encode_repeating(
-                    event, key, repeated, occurrence, now, self._sequence
+                    event, key, repeated, subject, occurrence, now, self._sequence
                 )
                 self._store(body)
             except Exception as error:

@@ -38,6 +38,8 @@ CLIENT_FIELDS = frozenset(
     {"path", "query", "host", "user_agent", "request_id", "trace_id", "method", "reason", "rule"}
 )
 DATA_PLANE_FIELDS = OWN_FIELDS | CLIENT_FIELDS
+# Ids of our own making, and any other that is nothing but a UUID.
+_OWN_ID = re.compile(r"[0-9a-f-]{32,36}").fullmatch
 # User agents, hosts and rules repeat: combinations that need no change are remembered, bounded.
 WORDS_REMEMBERED = 2048
 REMEMBERED_CHARACTERS = 768
@@ -87,6 +89,7 @@ class RecordEncoder:
         self._events: set[str] = set()
         self._known: dict[tuple[Any, ...], str] = {}
         self._repeated: dict[Hashable, str] = {}
+        self._clean_paths: set[str] = set()
 
     def event_id(self, now: float, sequence: int) -> str:
         """UUIDv7: milliseconds, 42 random bits of this process, then the sequence (32 bits)."""
@@ -126,38 +129,52 @@ class RecordEncoder:
         self,
         event: str,
         key: Hashable,
-        repeated: Callable[[], dict[str, Any]],
+        repeated: Callable[[Any], dict[str, Any]],
+        subject: Any,
         occurrence: Occurrence,
         now: float,
         sequence: int,
     ) -> tuple[bytes, bool]:
         """The line of a request like others before it, and whether its words are plain.
 
-        What `key` stands for is worked out once, by `repeated`, and remembered as it is written. Words that
+        What `key` stands for is worked out once, by `repeated(subject)`, and remembered as it is written. Words that
         are not plain (long, strange, suspicious) send the record through `encode`.
         """
         request_id, trace_id, path, query, status, bytes_in, bytes_out, duration_ms, upstream_ms = occurrence
-        redacted_query = self.redaction.query(query) if query else ""
-        words = f"{path} {request_id} {trace_id}"
         known = self._repeated.get(key)
         if known is None:
-            known = self._remember(key, repeated())
+            known = self._remember(key, repeated(subject))
         if (
-            known == ""
-            or len(path) > FIELD_LIMITS["path"]
-            or len(redacted_query) > FIELD_LIMITS["query"]
-            or not _is_plain(words)
-            or not _is_plain(redacted_query)
-            or self.redaction.needs_look(words)
+            not known
+            or (path not in self._clean_paths and not self._is_clean_path(path))
+            or (_OWN_ID(request_id) is None and not self._is_clean(request_id))
+            or (trace_id is not request_id and _OWN_ID(trace_id) is None and not self._is_clean(trace_id))
         ):
-            return self.encode(event, repeated() | occurrence.fields(), now, sequence), False
+            return self.encode(event, repeated(subject) | occurrence.fields(), now, sequence), False
+        sent = ""
+        if query:
+            redacted = self.redaction.query(query)
+            if len(redacted) > FIELD_LIMITS["query"] or not _is_plain(redacted):
+                return self.encode(event, repeated(subject) | occurrence.fields(), now, sequence), False
+            sent = f',"query":"{redacted}"'
         upstream = "" if upstream_ms is None else f',"upstream_ms":{upstream_ms:.3f}'
-        sent = f',"query":"{redacted_query}"' if query else ""
         return (
             f'{self._opening(event, now, sequence)}{known},"request_id":"{request_id}","trace_id":"{trace_id}",'
             f'"path":"{path}"{sent},"status":{status},"bytes_in":{bytes_in},"bytes_out":{bytes_out},'
             f'"duration_ms":{duration_ms:.3f}{upstream}}}'
         ).encode(), True
+
+    def _is_clean_path(self, path: str) -> bool:
+        """Whether a path can be written as it is; remembers those that can, as they repeat."""
+        if len(path) > REMEMBERED_CHARACTERS or not self._is_clean(path):
+            return False
+        if len(self._clean_paths) >= WORDS_REMEMBERED:
+            self._clean_paths.clear()
+        self._clean_paths.add(path)
+        return True
+
+    def _is_clean(self, text: str) -> bool:
+        return _is_plain(text) and not self.redaction.needs_look(text)
 
     def _remember(self, key: Hashable, fields: dict[str, Any]) -> str:
         """The repeated fields as JSON without braces; "" when they can't be used again as they are."""

@@ -38,12 +38,13 @@ def record(event: str, fields: dict[str, Any], now: float | None = None) -> None
 def record_repeating(
     event: str,
     key: Hashable,
-    repeated: Callable[[], dict[str, Any]],
+    repeated: Callable[[Any], dict[str, Any]],
+    subject: Any,
     occurrence: Occurrence,
     now: float,
 ) -> tuple[bool, bool]:
     """Record a request like others before it: whether it was stored, and whether its words are plain."""
-    return (_recorder or start()).record_repeating(event, key, repeated, occurrence, now)
+    return (_recorder or start()).record_repeating(event, key, repeated, subject, occurrence, now)
 
 
 def record_required(event: str, fields: dict[str, Any], now: float | None = None) -> None:

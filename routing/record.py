@@ -1,7 +1,6 @@
 """Record what became of an exchange, once: a line of the access log and an audit record (step 9)."""
 
 from collections.abc import Awaitable, Callable, Hashable
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -12,8 +11,9 @@ from routing.pipeline.errors import AuditUnavailable, BodyTooLarge, GatewayError
 from routing.pipeline.exchange import Exchange
 
 Audit = Callable[[str, dict[str, Any]], None]
-# event, key, repeated fields, what is new, epoch seconds -> plain; as auditlog.recorder.record_repeating
-AuditRepeating = Callable[[str, Hashable, Callable[[], dict[str, Any]], Occurrence, float], bool]
+# event, key, repeated fields and of what, what is new, epoch seconds -> plain; see record_repeating in
+# auditlog.recorder
+AuditRepeating = Callable[[str, Hashable, Callable[[Any], dict[str, Any]], Any, Occurrence, float], bool]
 REMEMBERED_AGENT_BYTES = 512
 Settle = Callable[[], Awaitable[None]]
 
@@ -104,7 +104,8 @@ class Recorder:
                     exchange.client_ip,
                     exchange.target,
                 ),
-                partial(_repeated_fields, exchange),
+                _repeated_fields,
+                exchange,
                 Occurrence(
                     exchange.request_id,
                     exchange.trace_id,

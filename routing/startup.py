@@ -28,7 +28,7 @@ from routing.upstream.forward import Forwarder
 from routing.upstream.pool import Pools
 from routing.worker_report import WorkerReport
 
-RepeatedFields = Callable[[], dict[str, Any]]
+RepeatedFields = Callable[[Any], dict[str, Any]]
 
 
 class DataPlane:
@@ -128,15 +128,15 @@ def build_recorder(access_log: AccessLog | None, usage: KeyUsage | None = None) 
 
 
 def _record_repeating(
-    event: str, key: Hashable, repeated: RepeatedFields, occurrence: Occurrence, now: float
+    event: str, key: Hashable, repeated: RepeatedFields, subject: Any, occurrence: Occurrence, now: float
 ) -> bool:
-    return audit.record_repeating(event, key, repeated, occurrence, now)[1]
+    return audit.record_repeating(event, key, repeated, subject, occurrence, now)[1]
 
 
 def _record_repeating_or_refuse(
-    event: str, key: Hashable, repeated: RepeatedFields, occurrence: Occurrence, now: float
+    event: str, key: Hashable, repeated: RepeatedFields, subject: Any, occurrence: Occurrence, now: float
 ) -> bool:
-    stored, plain = audit.record_repeating(event, key, repeated, occurrence, now)
+    stored, plain = audit.record_repeating(event, key, repeated, subject, occurrence, now)
     if not stored:
         raise AuditUnavailable("the audit record can't be stored")
     return plain
