@@ -72,15 +72,12 @@ def serve(bind: Bind, workers: int, role: str) -> None:
     # The application is imported by each worker: it reads its role from the environment.
     os.environ["GATEWAY_ROLE"] = settings.GATEWAY_ROLE = role
     settings.GATEWAY_BIND = f"{bind.host}:{bind.port}"
-    shipper = _start_shipper() if role == "all" else None
     # Connections of the checks at start: a forked worker opens its own.
     connections.close_all()
     logger.info("Gatehouse %s serves on %s", settings.VERSION, bind)
     seconds = settings.GATEWAY_DRAIN_SECONDS + END_SECONDS
-    try:
-        started = Supervisor(partial(worker.main, bind), workers, seconds).run()
-    finally:
-        _stop_shipper(shipper)
+    shipper = _start_shipper if role == "all" else None
+    started = Supervisor(partial(worker.main, bind), workers, seconds, shipper).run()
     if not started:
         raise StartRefused("no worker could start: the reason is in the log above")
 
@@ -91,7 +88,7 @@ def _raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _start_shipper() -> "subprocess.Popen[bytes] | None":
+def _start_shipper() -> "subprocess.Popen[bytes]":
     """One process beside the workers carries audit records from the spool to their sinks."""
     return subprocess.Popen(
         [sys.executable, str(settings.BASE_DIR / "manage.py"), "audit", "ship"],
@@ -105,15 +102,3 @@ def _become_background(parent_pid: int) -> None:
     os.nice(10)
     # Ctrl-C reaches the whole process group; the shipper ends when this process tells it to.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _stop_shipper(shipper: "subprocess.Popen[bytes] | None") -> None:
-    if shipper is None:
-        return
-    shipper.terminate()
-    try:
-        shipper.wait(15)
-    except subprocess.TimeoutExpired:
-        logger.warning("the audit shipper did not stop in time: killed (its records stay in the spool)")
-        shipper.kill()
-        shipper.wait()

@@ -19,7 +19,7 @@ from tests.end_to_end.upstream_script import read_body, response, send, wait_for
 from tests.services.deadline import wait_until
 from tests.services.ports import free_port
 from tests.services.postgresql import PostgresqlServer
-from tests.services.process_table import Process, with_variable
+from tests.services.process_table import Process, family, with_variable
 from tests.services.redis import RedisServer
 
 KEY = f"X-API-Key: {ALICE_KEY}"
@@ -46,6 +46,22 @@ def test_sigterm_lets_requests_under_way_finish(
         go_on.set()
         answer = client.read_response()
     assert (answer.status, answer.body) == (200, b"finished")
+    running.stop()
+
+
+def test_shipper_that_is_killed_is_replaced(start_gateway: StartGateway, upstream: StubUpstream) -> None:
+    running = start_gateway(small_configuration(upstream.url))
+
+    def shippers() -> list[Process]:
+        return [process for process in family(running.pid) if " audit ship" in process.command]
+
+    first = wait_until(shippers, "the shipper runs")[0]
+    os.kill(first.pid, signal.SIGKILL)
+    replaced = wait_until(
+        lambda: [each for each in shippers() if each.pid != first.pid], "another shipper runs", 20
+    )
+    assert len(replaced) == 1
+    assert running.log_records(logger="gatehouse.server", level="WARNING")
     running.stop()
 
 
