@@ -86,6 +86,10 @@ class UpstreamConnection(asyncio.Protocol):
     def start(self, method: str, head: bytes, response_timeout: float, idle_timeout: float) -> None:
         """Write a request head (with the body, if it is at hand) and expect a response to it."""
         self._reset(method)
+        if self._closed:
+            # Its end came since it was chosen: the transport would raise.
+            self._failure = UpstreamUnreachable("the connection was closed in the pool")
+            return
         self.requests += 1
         self.idle_timeout = idle_timeout
         self.deadline = monotonic() + response_timeout

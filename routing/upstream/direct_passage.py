@@ -83,6 +83,14 @@ class DirectPassage(Passage):
 
     def send(self) -> None:
         """Send what `begin` prepared."""
+        try:
+            self._send_now()
+        except Exception as error:
+            # The other requests of this turn must not go down with this one.
+            logger.exception("request can't be sent", extra={"request_id": self.exchange.request_id})
+            self._fail_answer(GatewayError(type(error).__name__))
+
+    def _send_now(self) -> None:
         if self._client_left:
             self._let_go(keep=False)
             self._fail_answer(ClientLeft("before the request was sent"))
