@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 import uvloop
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 MESSAGE = b"m" * 128
 
@@ -75,7 +75,7 @@ async def echo(url: str, key: str, count: int, seconds: float) -> dict[str, floa
     for _, client in opened:
         client.running = False
     for transport, _ in opened:
-        transport.send_close()
+        transport.send_close(WSCloseCode.OK)
         transport.disconnect()
     return {"round_trips_a_second": (after - before) / took, "lost": lost}
 
@@ -110,7 +110,7 @@ async def connect(url: str, key: str, count: int, seconds: float) -> dict[str, f
             failures += 1
             return
         latest = max(latest, time.perf_counter() - began)
-        transport.send_close()
+        transport.send_close(WSCloseCode.OK)
         transport.disconnect()
 
     began = time.perf_counter()

@@ -27,7 +27,6 @@ CLOSE_SECONDS = 2.0
 LONGEST_CLOSE_SECONDS = 30.0
 # What is thrown away after the end, while the peer has not noticed it yet.
 DISCARDED_BYTES = 4 * 1_048_576
-
 TEXT = WSMsgType.TEXT
 BINARY = WSMsgType.BINARY
 CONTINUATION = WSMsgType.CONTINUATION
@@ -141,13 +140,10 @@ class Leg(WSListener):  # type: ignore[misc]
 
     def close(self, code: int | None, reason: str) -> None:
         """Say so, once; None: without a code. The connection ends when the peer has answered, or in time."""
-        if self.closing:
-            return
-        self._say_close(code, reason)
-        # The answer may stand behind messages that nobody wants any more.
-        if self._paused:
-            self._paused = False
-            self._underlying.resume_reading()
+        if not self.closing:
+            # The answer may stand behind messages that nobody wants any more.
+            self.resume_reading()
+            self._say_close(code, reason)
 
     def _say_close(self, code: int | None, reason: str) -> None:
         self.closing = True
@@ -163,20 +159,19 @@ class Leg(WSListener):  # type: ignore[misc]
 
     @property
     def _transport(self) -> WSTransport:
-        assert self._protocol is not None
-        return self._protocol.transport
+        return self._protocol.transport  # type: ignore[union-attr]
 
     def unsent_bytes(self) -> int:
         return 0 if self.gone_for_good else int(self._underlying.get_write_buffer_size())
 
     def unacknowledged_bytes(self) -> int:
         """What the peer's kernel has not taken yet of what ours was given (Linux; elsewhere 0)."""
-        stream = None if self.gone_for_good else self._underlying.get_extra_info("socket")
-        if stream is None or stream.fileno() < 0:
+        if self.gone_for_good:
             return 0
         try:
-            return int.from_bytes(ioctl(stream.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
-        except OSError:
+            number = self._underlying.get_extra_info("socket").fileno()
+            return int.from_bytes(ioctl(number, TIOCOUTQ, bytes(4)), sys.byteorder)
+        except (OSError, ValueError):
             return 0
 
     def pause_writing(self) -> None:
@@ -205,9 +200,17 @@ class Leg(WSListener):  # type: ignore[misc]
             self._paused = False
             self._underlying.resume_reading()
 
-    @property
-    def reading_paused(self) -> bool:
-        return self._paused
+    def let_others_read(self) -> None:
+        """This was all for this turn of the loop."""
+        if not self._paused and not self.discarding:
+            self._underlying.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_again)
+
+    def _read_again(self) -> None:
+        if not self._paused and not self.discarding and not self.gone_for_good:
+            self._underlying.resume_reading()
+
+    reading_paused = property(lambda self: self._paused)
 
     def room(self) -> int:
         """Changes whenever bytes have come that are no whole frame yet."""
@@ -306,7 +309,7 @@ class Leg(WSListener):  # type: ignore[misc]
         told = not self.closing
         if told:
             self._say_close(code, what)
-        self._end_connection()
+        self._end_connection(hang_up=True)
         if told:
             self._owner.leg_violated(self, code, what)
 
@@ -330,20 +333,20 @@ class Leg(WSListener):  # type: ignore[misc]
         self.closing = True
         self.closing_since = self.closing_since or monotonic()
         self.deliver = self.send = drop
-        self._discard()
+        self._discard(hang_up=True)
         if told:
             self._owner.leg_violated(self, code, what)
 
     # --- the end -------------------------------------------------------------------------
-    def _end_connection(self) -> None:
+    def _end_connection(self, hang_up: bool = False) -> None:
         """All has been said: wait for the peer to hang up, and take in what it says until then."""
         if not self.discarding:
             self.discarding = True
             self._underlying.pause_reading()
             # Not from within picows: it has frames left to tell of.
-            asyncio.get_running_loop().call_soon(self._discard)
+            asyncio.get_running_loop().call_soon(self._discard, hang_up)
 
-    def _discard(self) -> None:
+    def _discard(self, hang_up: bool = False) -> None:
         if self.gone_for_good:
             return
         self._set_deadline()
@@ -354,6 +357,8 @@ class Leg(WSListener):  # type: ignore[misc]
         if not self.client_side:
             # RFC 6455 7.1.1: the server is the one to hang up first.
             self._underlying.write_eof()
+        elif hang_up:
+            self._underlying.close()
 
     def _set_deadline(self) -> None:
         if self._deadline is None:
@@ -373,7 +378,6 @@ class Leg(WSListener):  # type: ignore[misc]
         self.gone()
 
     def gone(self) -> None:
-        """The connection is no more."""
         if self.gone_for_good:
             return
         self.gone_for_good = True
@@ -390,7 +394,6 @@ class Leg(WSListener):  # type: ignore[misc]
 
 def _is_text(data: bytes) -> bool:
     try:
-        data.decode()
+        return data.decode() is not None
     except UnicodeDecodeError:
         return False
-    return True

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 # The least that picows takes; a buffer that has grown beyond the second is replaced when it is empty.
 READ_BUFFER_BYTES = 2048
 GROWN_BYTES = 16_384
-# One read brings no more, however large the buffer: what it held is on its way before anybody can pause it.
-READ_BYTES = 65_536
+# One turn of the loop reads no more of a connection, however large its buffer: what it held is on its way
+# before anybody can pause it, and thousands of tiny frames would keep all the other connections waiting.
+READ_BYTES = 32_768
 
 _REQUEST = (
     b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -32,7 +33,7 @@ _SWITCHED = (
 class FrameProtocol(WSProtocol):  # type: ignore[misc]
     """picows between a transport and a leg."""
 
-    __slots__ = ("_leg", "carrier")
+    __slots__ = ("_capped", "_leg", "carrier")
 
     def __init__(self, leg: "Leg", transport: Any, client_side: bool, max_frame_bytes: int) -> None:
         # No automatic pings or pongs: the leg has its own, which know when to keep still.
@@ -41,6 +42,7 @@ class FrameProtocol(WSProtocol):  # type: ignore[misc]
             max_frame_bytes, None, READ_BUFFER_BYTES,
         )  # fmt: skip
         self._leg = leg
+        self._capped = False
         self.carrier = _Carrier(transport)
         self.connection_made(self.carrier)
         if client_side:
@@ -53,7 +55,16 @@ class FrameProtocol(WSProtocol):  # type: ignore[misc]
     def get_buffer(self, size_hint: int) -> memoryview:
         self._leg.tail = 1  # there may be part of a frame from now on
         room: memoryview = WSProtocol.get_buffer(self, size_hint)
-        return room if len(room) <= READ_BYTES else room[:READ_BYTES]
+        if len(room) <= READ_BYTES:
+            return room
+        self._capped = True
+        return room[:READ_BYTES]
+
+    def buffer_updated(self, size: int) -> None:
+        WSProtocol.buffer_updated(self, size)
+        if self._capped:
+            self._capped = False
+            self._leg.let_others_read()
 
     def room(self) -> int:
         """What is left of the buffer; it changes whenever bytes have come that are no whole frame yet."""

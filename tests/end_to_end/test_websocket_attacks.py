@@ -226,6 +226,19 @@ def test_flood_of_empty_parts_costs_no_memory(relay: GatewayProcess) -> None:
         assert _resident_bytes(worker) - before < 4 * 1024 * 1024
 
 
+def test_flood_of_tiny_messages_leaves_neighbours_their_turn(relay: GatewayProcess) -> None:
+    # All of it at once would keep the loop for longer than a second.
+    with (
+        RawWebSocket(relay.port, "/open/silent", timeout_seconds=60) as client,
+        RawWebSocket(relay.port, "/open/echo", timeout_seconds=1) as neighbour,
+    ):
+        sending = threading.Thread(target=client.send_bytes, args=(frame_bytes(TEXT) * 300_000,))
+        sending.start()
+        for _ in range(20):
+            assert neighbour.echo(TEXT, b"my turn").payload == b"my turn"
+        sending.join()
+
+
 def test_buffers_of_large_messages_are_given_back(relay: GatewayProcess) -> None:
     worker = _worker(relay)
     payload = os.urandom(4 * 1024 * 1024)

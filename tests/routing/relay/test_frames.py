@@ -115,14 +115,13 @@ def test_violation_is_told_to_the_peer_and_to_the_owner(client_side: bool, data:
     async def work(leg: Leg, owner: Owner, peer: socket.socket) -> None:
         good = frame_bytes(BINARY, b"good", masked=not client_side)
         await send(peer, good + data + good * 100)
-        await until(lambda: len(owner.told) == 1)
-        assert owner.told == [("violated", code)]
+        await until(lambda: owner.told[:1] == [("violated", code)])
         assert owner.messages == [(BINARY, b"good")]
-        peer.shutdown(socket.SHUT_WR)
-        answer = await read_to_end(peer)
-        assert answer[0] == 0x80 | CLOSE
         if not client_side:
-            assert int.from_bytes(answer[2:4], "big") == code
+            # The client of a connection hangs up at once; the server lets its last words arrive.
+            peer.shutdown(socket.SHUT_WR)
+            answer = await read_to_end(peer)
+            assert (answer[0], int.from_bytes(answer[2:4], "big")) == (0x80 | CLOSE, code)
         await until(lambda: owner.told[-1] == ("gone", True))
 
     with_leg(work, client_side)
@@ -134,7 +133,7 @@ def test_frame_that_is_refused_is_not_delivered_when_all_of_it_came_early(client
     early = frame_bytes(TEXT, b"good", masked=masked) + frame_bytes(BINARY, bytes(LIMIT + 1), masked=masked)
 
     async def work(leg: Leg, owner: Owner, peer: socket.socket) -> None:
-        await until(lambda: owner.told == [("violated", 1009)])
+        await until(lambda: owner.told[:1] == [("violated", 1009)])
         assert owner.messages == [(TEXT, b"good")]
 
     with_leg(work, client_side, early)
