@@ -97,9 +97,8 @@ class RequestReader(asyncio.Protocol):
             return
         self._refused = True
         reading, self._reading = self._reading, None
-        if self._foreign_method is not None and reading is not None:
-            reading.keep_alive = False
-            return
+        if self._foreign_method_refused:
+            return  # it has its refusal
         if reading is not None and not reading.body_complete:
             reading.problem = problem.reason or problem.message
             reading.keep_alive = False
