@@ -8,7 +8,9 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 
+from routing.connection_places import PlacesTaken
 from routing.envelope import error_response
+from routing.live import owner_of
 from routing.pipeline.decide import decide
 from routing.pipeline.errors import (
     ClientLeft,
@@ -68,16 +70,27 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
             await self.refuse(runtime, exchange, GatewayError(type(error).__name__), scope, send)
 
     async def initial_exchange(self, runtime: Runtime, exchange: Exchange, scope: Scope) -> CompiledRoute:
-        """Steps 1 to 7: hygiene, the decision, and room for one more. Raises a Refusal."""
+        """Steps 1 to 7: hygiene and the decision. Raises a Refusal."""
         read_scope(exchange, scope, runtime.hygiene)
         if runtime.live.draining:
             raise Draining("the gateway is stopping")
         route = await decide(runtime, exchange, time())
-        limit = route.websocket_options.max_connections
-        if limit is not None and runtime.live.count(exchange, route) >= limit:
-            exchange.rule = "refusal:too_many_connections"
-            raise TooManyConnections(f"{limit} are open already", {"limit": limit})
         return route
+
+    async def take_place(self, runtime: Runtime, relay: Relay) -> None:
+        """Count one more of this principal's, here and on all workers. Raises TooManyConnections."""
+        exchange, route = relay.exchange, relay.route
+        limit = route.websocket_options.max_connections
+        if limit is None:
+            return
+        try:
+            # It is among them itself by now.
+            if runtime.live.count(exchange, route) > limit:
+                raise PlacesTaken
+            relay.place = await runtime.places.take(owner_of(exchange, route), limit)
+        except PlacesTaken:
+            exchange.rule = "refusal:too_many_connections"
+            raise TooManyConnections(f"{limit} are open already", {"limit": limit}) from None
 
     async def relay(
         self,
@@ -101,6 +114,7 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
             if call is not None:
                 # Nobody would be there to take the answer that the service is still thinking about.
                 call.on_left = asyncio.current_task().cancel  # type: ignore[union-attr]
+            await self.take_place(runtime, relay)
             answer = await self.connect(runtime, exchange, route, scope)
             if answer.status != 101:
                 await self.pass_refusal(runtime, exchange, route, answer, scope, send)
@@ -125,7 +139,7 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
             raise
         finally:
             if not started:
-                runtime.live.discard(relay)
+                _forget(runtime, relay)
                 relay.abandon()
 
     async def connect(
@@ -210,5 +224,12 @@ def _as_response(answer: UpstreamAnswer) -> Response:
 
 
 def _ended(runtime: Runtime, relay: Relay) -> None:
-    runtime.live.discard(relay)
+    _forget(runtime, relay)
     runtime.recorder.record_disconnected(relay.exchange, ending_of(relay))
+
+
+def _forget(runtime: Runtime, relay: Relay) -> None:
+    runtime.live.discard(relay)
+    if relay.place is not None:
+        runtime.places.give_back(relay.place)
+        relay.place = None

@@ -49,7 +49,7 @@ class LiveConnections:
     def __init__(self) -> None:
         self.draining = False
         self._entries: dict[Live, int] = {}  # and how often each was looked after
-        self._counts: Counter[tuple[int, object]] = Counter()
+        self._counts: Counter[tuple[int, int | str]] = Counter()
         self._round: list[Live] = []
         self._position = 0
         self._per_tick = 0
@@ -62,21 +62,21 @@ class LiveConnections:
 
     def add(self, entry: Live) -> None:
         self._entries[entry] = 0
-        self._counts[_owner(entry.exchange, entry.route)] += 1
+        self._counts[owner_of(entry.exchange, entry.route)] += 1
         if self.draining:
             entry.drain()
 
     def discard(self, entry: Live) -> None:
         if self._entries.pop(entry, None) is None:
             return
-        owner = _owner(entry.exchange, entry.route)
+        owner = owner_of(entry.exchange, entry.route)
         self._counts[owner] -= 1
         if self._counts[owner] <= 0:
             del self._counts[owner]
 
     def count(self, exchange: Exchange, route: "CompiledRoute") -> int:
         """How many this exchange's principal (its address, on a public route) has open on the route."""
-        return self._counts[_owner(exchange, route)]
+        return self._counts[owner_of(exchange, route)]
 
     def tick(self, world: World) -> None:
         """A slice of the work; called twenty times a second."""
@@ -185,6 +185,7 @@ def judge(route: "CompiledRoute", entry: Live) -> None:
     entry.route = route
 
 
-def _owner(exchange: Exchange, route: "CompiledRoute") -> tuple[int, object]:
+def owner_of(exchange: Exchange, route: "CompiledRoute") -> tuple[int, int | str]:
+    """Whose connections are counted together: a principal's on a route; on a public one, an address's."""
     identity = exchange.identity
     return route.id, exchange.client_ip if identity is None else identity.principal_id

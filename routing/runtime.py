@@ -11,6 +11,7 @@ from accounts.identity import Credential, Identity, Presented
 from accounts.tickets import TicketBook, TicketsUnavailable
 from routing.access_log import AccessLog
 from routing.configuration_source import FoundCredential
+from routing.connection_places import ConnectionPlaces
 from routing.live import LiveConnections
 from routing.pipeline.errors import CredentialInvalid, CredentialsUnavailable
 from routing.pipeline.hygiene import Hygiene, HygieneLimits
@@ -40,6 +41,7 @@ class Runtime:
     default_identity: Identity | None = None
     snapshot: Snapshot | None = None
     tickets: TicketBook = field(default_factory=TicketBook)
+    places: ConnectionPlaces = field(default_factory=lambda: ConnectionPlaces(""))
     live: LiveConnections = field(default_factory=LiveConnections)
     hygiene: Hygiene = field(default_factory=Hygiene)
     _lookups: dict[bytes, "asyncio.Future[None]"] = field(default_factory=dict)

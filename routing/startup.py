@@ -16,6 +16,7 @@ from auditlog.configuration import redaction_from_settings
 from auditlog.record import Occurrence
 from routing import configuration_source
 from routing.access_log import AccessLog
+from routing.connection_places import ConnectionPlaces
 from routing.key_usage import KeyUsage
 from routing.last_good import LastGood
 from routing.pipeline.errors import AuditUnavailable
@@ -74,6 +75,7 @@ class DataPlane:
         await self._replica.stop()
         self.runtime.forwarder.pools.close()
         await self.runtime.tickets.close()
+        await self.runtime.places.close()
         if self.runtime.access_log is not None:
             self.runtime.access_log.close()
         audit.close()
@@ -112,6 +114,7 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None, usage: KeyUs
         find_credential=configuration_source.find_credential,
         executor=lookup_threads,
         tickets=ticket_book(),
+        places=ConnectionPlaces(settings.GATEWAY_REDIS_URL),
         default_identity=development_identity() if settings.GATEWAY_AUTH_MODE == "dev" else None,
     )
 

@@ -22,7 +22,7 @@ class WebSocketOptions:
     bytes_per_second: int | None = None
     max_age: float | None = None
     idle_timeout: float | None = None
-    max_connections: int | None = None  # of one principal, per worker process
+    max_connections: int | None = None  # of one principal
 
 
 def compile_options(row: Mapping[str, Any]) -> WebSocketOptions:

@@ -11,6 +11,7 @@ from typing import Any
 
 from picows import WSMsgType
 
+from routing.connection_places import Place
 from routing.pipeline.errors import Refusal, Unauthenticated
 from routing.pipeline.exchange import Exchange
 from routing.relay import close_codes
@@ -33,12 +34,13 @@ class Relay:
 
     __slots__ = (
         "_active_at", "_client_watch", "_ended", "_meter", "_seen", "_started", "_upstream_watch", "client",
-        "closed_by", "code", "exchange", "reason", "route", "upstream",
+        "closed_by", "code", "exchange", "place", "reason", "route", "upstream",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, route: CompiledRoute) -> None:
         self.exchange = exchange
         self.route = route
+        self.place: Place | None = None  # where connections are counted over all workers
         self.upstream = Leg(self, route.websocket_options.max_message_bytes, True)
         self.client: AnyLeg | None = None
         self.code: int | None = None
