@@ -8,7 +8,7 @@ from routing.pipeline import errors
 from tests.architecture.sources import text
 
 # Never sent: nobody is there to read them, or the answer has begun already. And the abstract ones.
-UNSENT = {"client_left", "upstream_abort", "unavailable", "bad_request", "route_changed"}
+UNSENT = {"client_left", "upstream_abort", "unavailable", "route_changed"}
 
 
 def subclasses(kind: type[errors.GatewayError]) -> Iterator[type[errors.GatewayError]]:

@@ -271,6 +271,22 @@ def test_what_is_no_request_of_ours_is_named_recorded_and_ends_the_connection(
     assert (record["decision"], record["status"]) == (code, answer.status)
 
 
+LARGE_HEADS = {
+    "101-fields": b"X-A: 1\r\n" * 100,
+    "3000-fields": b"X-A: 1\r\n" * 3000,
+    "33-kilobytes": b"X-A: " + b"a" * 33_000 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("fields", LARGE_HEADS.values(), ids=LARGE_HEADS.keys())
+def test_head_beyond_the_limits_has_the_envelope_and_a_record(running: GatewayProcess, fields: bytes) -> None:
+    head = b"GET /open/x HTTP/1.1\r\nHost: gateway.test\r\nX-Request-ID: large-%d\r\n" % len(fields)
+    answer = running.exchange(head + fields + b"\r\n")
+    assert (answer.status, answer.error_code) == (431, "headers_too_large")
+    record = running.wait_for_audit(request_id=f"large-{len(fields)}")
+    assert (record["status"], record["decision"]) == (431, "headers_too_large")
+
+
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_method_that_is_none_is_refused_under_its_own_name_behind_another_request(
     running: GatewayProcess, upstream: StubUpstream, name: str, pieces: int
