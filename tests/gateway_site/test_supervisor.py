@@ -53,6 +53,8 @@ def supervised() -> Iterator[list[Supervised]]:
     for each in started:
         if each.process.poll() is None:
             os.killpg(each.process.pid, signal.SIGKILL)
+        assert each.process.stderr is not None
+        if not each.process.stderr.closed:
             each.process.communicate()
 
 
