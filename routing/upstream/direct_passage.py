@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from routing.downstream.call import Call
-from routing.pipeline.errors import BodyTooLarge, ClientLeft, GatewayError, UpstreamUnreachable
+from routing.pipeline.errors import ClientLeft, GatewayError, UpstreamUnreachable
 from routing.pipeline.exchange import Exchange
 from routing.snapshot import CompiledRoute, CompiledTarget
 from routing.upstream.connection import Response, UpstreamConnection
@@ -60,24 +60,21 @@ class DirectPassage(Passage):
     def begin(self, connection: UpstreamConnection, pool: ConnectionPool) -> None:
         """Have the request sent; `_answered` is called when there is something to go on with.
 
-        Raises BodyTooLarge; the connection is back in its pool then.
+        Raises BodyTooLarge; the connection is still the caller's then.
         """
         call, target = self._call, self._target
         self._body_is_read = True
         exchange = self.exchange
         if exchange.chunked or exchange.content_length:
             self._body = body = call.take_whole_body()
-            try:
-                self._count(len(body))
-            except BodyTooLarge:
-                pool.release(connection, keep=True)
-                raise
+            self._count(len(body))
             exchange.chunked, exchange.content_length = False, len(body)
-        call.on_left = self._client_has_left
-        self._connection, self._pool = connection, pool
         exchange.target = target.url
         head = request_head(exchange, self._route, target)
         self._head = head + self._body if self._body else head
+        # From here on the connection is this passage's, and nothing can go wrong any more.
+        self._connection, self._pool = connection, pool
+        call.on_left = self._client_has_left
         self._forwarder.under_way.add(self)
         self._forwarder.send_soon(self)
 

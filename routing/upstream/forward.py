@@ -66,7 +66,12 @@ class Forwarder:
         if connection is None:
             self.balancer.give_back(route.service)
             return False
-        DirectPassage(self, exchange, route, target, call, carry_on, finish).begin(connection, pool)
+        try:
+            DirectPassage(self, exchange, route, target, call, carry_on, finish).begin(connection, pool)
+        except BaseException:
+            # Nothing has been sent over it.
+            pool.release(connection, keep=True)
+            raise
         return True
 
     def send_soon(self, passage: DirectPassage) -> None:

@@ -130,6 +130,7 @@ def test_two_workers_obey_a_revocation_within_two_seconds(
         arguments=["--workers", "2"],
     )
     key = running.issue_key("alice", "shared")
+    running.wait_until_current()
     clients = [running.connect() for _ in range(16)]
     for client in clients:
         assert client.request("GET", "/private/x", headers={"X-API-Key": key}).status == 200
