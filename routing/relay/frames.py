@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from routing.relay import close_codes
+from routing.relay.fragments import Fragments
 from routing.relay.parsing import GROWN_BYTES, Discard, FrameProtocol
 
 # A reader further behind than this stops the far sender. One message may be larger by itself.
@@ -86,7 +87,7 @@ class Leg(WSListener):  # type: ignore[misc]
         self._limit = max_message_bytes
         # The kind of the message whose parts are coming; CLOSE: nothing is taken any more.
         self._kind = CONTINUATION
-        self._joined: bytearray | None = None
+        self._joined: Fragments | None = None
         self._protocol: FrameProtocol | None = None
         self._underlying: Any = None
         self._paused = False
@@ -254,7 +255,7 @@ class Leg(WSListener):  # type: ignore[misc]
                 self._violate(close_codes.PROTOCOL_ERROR, "a new message within a fragmented one")
             else:
                 self._kind = kind
-                self._joined = bytearray()
+                self._joined = Fragments(kind is TEXT, self._limit)
                 self._join(frame)
 
     def _continue(self, frame: WSFrame) -> None:
@@ -264,22 +265,18 @@ class Leg(WSListener):  # type: ignore[misc]
         if not self._join(frame) or not frame.fin:
             return
         assert self._joined is not None
-        data, kind = bytes(self._joined), self._kind
+        data, kind = self._joined.whole(), self._kind
         self._kind, self._joined = CONTINUATION, None
-        if kind is TEXT and not _is_text(data):
-            self._violate(close_codes.INVALID_DATA, "text that is not UTF-8")
-            return
         self.messages += 1
         self.bytes += len(data)
         self.deliver(kind, data)
 
     def _join(self, frame: WSFrame) -> bool:
         assert self._joined is not None
-        if len(self._joined) + frame.payload_size > self._limit:
-            self._violate(close_codes.MESSAGE_TOO_BIG, f"messages may have {self._limit} bytes")
-            return False
-        self._joined += frame.get_payload_as_memoryview()
-        return True
+        problem = self._joined.add(frame.get_payload_as_memoryview(), frame.fin)
+        if problem is not None:
+            self._violate(*problem)
+        return problem is None
 
     def _answer(self, payload: bytes) -> None:
         # RFC 6455 5.5.3: where several pings wait for their pongs, the latest one's is enough.
@@ -321,7 +318,11 @@ class Leg(WSListener):  # type: ignore[misc]
             code = close_codes.PROTOCOL_ERROR
         self.discarding = True
         self._underlying.pause_reading()
-        if not self.closing:
+        parting = self._protocol.parting()  # type: ignore[union-attr]
+        if parting is not None and not self.closing:
+            # What stands behind a close frame counts for nothing (RFC 6455 5.5.1); the close itself is told yet.
+            self._transport.send_close(parting)
+        elif not self.closing:
             # picows' own words would be longer; it keeps still when somebody has closed already.
             text = "the frame is too large" if code == close_codes.MESSAGE_TOO_BIG else "a malformed frame"
             self._transport.send_close(int(code), text)

@@ -6,8 +6,10 @@ finds wrong it tells to its logger alone, so that is where the leg listens.
 
 from typing import TYPE_CHECKING, Any
 
+from picows import WSCloseCode
 from picows.picows import WSProtocol
 
+from routing.relay import close_codes
 from routing.relay.handshake import accept_for
 
 if TYPE_CHECKING:
@@ -69,6 +71,17 @@ class FrameProtocol(WSProtocol):  # type: ignore[misc]
     def room(self) -> int:
         """What is left of the buffer; it changes whenever bytes have come that are no whole frame yet."""
         return len(WSProtocol.get_buffer(self, -1))
+
+    def parting(self) -> int | None:
+        """The code to answer the peer's close frame with; None while none has been read."""
+        closing = self.transport.close_handshake
+        if closing is None or closing.recv is None:
+            return None
+        code = int(closing.recv.code)
+        if code == WSCloseCode.NO_INFO:
+            # picows can't send a close without a code that it would take for one.
+            return close_codes.NORMAL
+        return close_codes.sendable(code)
 
     def feed(self, data: bytes) -> None:
         """Hand bytes to the parser as if the socket had brought them."""

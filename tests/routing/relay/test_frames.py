@@ -139,6 +139,51 @@ def test_frame_that_is_refused_is_not_delivered_when_all_of_it_came_early(client
     with_leg(work, client_side, early)
 
 
+@pytest.mark.parametrize("code, answer", [(1000, 1000), (4321, 4321), (1001, 1001), (None, 1000)])
+@pytest.mark.parametrize(
+    "behind", [close_bytes(1000), frame_bytes(3, b"x"), frame_bytes(TEXT, b"x", masked=False)]
+)
+def test_what_stands_behind_a_close_frame_changes_nothing(
+    code: int | None, answer: int, behind: bytes
+) -> None:
+    async def work(leg: Leg, owner: Owner, peer: socket.socket) -> None:
+        await send(
+            peer, frame_bytes(BINARY, b"good") + close_bytes(code, "" if code is None else "bye") + behind
+        )
+        assert await read_to_end(peer) == close_bytes(answer, masked=False)
+        assert owner.messages == [(BINARY, b"good")]
+        assert owner.told == [("closed", code or 1005, "bye" if code else "")]
+        peer.close()
+        await until(lambda: owner.told[1:] == [("gone", True)])
+
+    with_leg(work)
+
+
+def test_close_that_may_not_be_sent_is_a_violation_whatever_stands_behind_it() -> None:
+    async def work(leg: Leg, owner: Owner, peer: socket.socket) -> None:
+        await send(peer, close_bytes(5000) + close_bytes(1000))
+        assert await read_to_end(peer) == close_bytes(1002, masked=False)
+        assert owner.told == [("violated", 1002)]
+
+    with_leg(work)
+
+
+@pytest.mark.parametrize("client_side", [False, True], ids=["server", "client"])
+def test_text_that_no_later_part_can_mend_is_refused_at_once(client_side: bool) -> None:
+    masked = not client_side
+
+    async def work(leg: Leg, owner: Owner, peer: socket.socket) -> None:
+        await send(peer, frame_bytes(TEXT, b"\xce", final=False, masked=masked))
+        await send(peer, frame_bytes(0, b"\xba\xf4", final=False, masked=masked))
+        await until(lambda: leg.frames == 2)
+        assert owner.told == []
+        await send(peer, frame_bytes(0, b"\x90", final=False, masked=masked))
+        await until(lambda: owner.told[:1] == [("violated", 1007)])
+        assert owner.messages == []
+
+    with_leg(work, client_side)
+
+
 def test_peer_that_never_answers_the_close_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "CLOSE_SECONDS", 0.05)
 
