@@ -141,7 +141,10 @@ def test_frame_that_is_refused_is_not_delivered_when_all_of_it_came_early(client
 
 @pytest.mark.parametrize("code, answer", [(1000, 1000), (4321, 4321), (1001, 1001), (None, 1000)])
 @pytest.mark.parametrize(
-    "behind", [close_bytes(1000), frame_bytes(3, b"x"), frame_bytes(TEXT, b"x", masked=False)]
+    "behind",
+    [close_bytes(1000), frame_bytes(3, b"x"), frame_bytes(TEXT, b"x", masked=False)],
+    # Masks are random: the bytes are no name.
+    ids=["another close", "unknown opcode", "unmasked text"],
 )
 def test_what_stands_behind_a_close_frame_changes_nothing(
     code: int | None, answer: int, behind: bytes
