@@ -201,6 +201,48 @@ def test_peer_that_never_answers_the_close_is_cut_off(monkeypatch: pytest.Monkey
     with_leg(work)
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["idle", "with much unsent"])
+@pytest.mark.parametrize("client_side", [False, True], ids=["server", "client"])
+@pytest.mark.parametrize("bad", [b"\xff", b"\xce"], ids=["in one frame", "in parts"])
+def test_violator_that_neither_reads_nor_hangs_up_is_left_in_time(
+    monkeypatch: pytest.MonkeyPatch, bad: bytes, client_side: bool, full: bool
+) -> None:
+    monkeypatch.setattr(frames, "CLOSE_SECONDS", 0.1)
+    masked = not client_side
+    wrong = frame_bytes(TEXT, bad, final=False, masked=masked) + frame_bytes(0, b"\xff", masked=masked)
+
+    async def work(leg: Leg, owner: Owner, peer: socket.socket) -> None:
+        while full and not leg.full:
+            leg.send(BINARY, bytes(1_000_000))
+        await send(peer, wrong)
+        await until(lambda: ("violated", 1007) in owner.told)
+        # The peer is still there, and has said and taken nothing since.
+        await until(lambda: owner.told[-1] == ("gone", True))
+        assert owner.told.count(("gone", True)) == 1
+
+    with_leg(work, client_side)
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["idle", "with much unsent"])
+@pytest.mark.parametrize("client_side", [False, True], ids=["server", "client"])
+def test_peer_with_a_malformed_frame_that_stays_is_left_in_time(
+    monkeypatch: pytest.MonkeyPatch, client_side: bool, full: bool
+) -> None:
+    monkeypatch.setattr(frames, "CLOSE_SECONDS", 0.1)
+
+    async def work(leg: Leg, owner: Owner, peer: socket.socket) -> None:
+        while full and not leg.full:
+            leg.send(BINARY, bytes(1_000_000))
+        # What the other leg may ask for at any time.
+        leg.pause_reading()
+        leg.resume_reading()
+        await send(peer, frame_bytes(3, b"x", masked=not client_side))
+        await until(lambda: ("violated", 1002) in owner.told)
+        await until(lambda: owner.told[-1] == ("gone", True))
+
+    with_leg(work, client_side)
+
+
 def test_pause_and_resume_follow_the_peers_reading() -> None:
     async def work(leg: Leg, owner: Owner, peer: socket.socket) -> None:
         sent = 0
