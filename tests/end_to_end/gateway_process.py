@@ -155,9 +155,12 @@ class GatewayProcess:
         return result
 
     def wait_until_current(self, timeout_seconds: float = 10.0) -> None:
-        """Wait until every live worker serves the newest committed revision."""
+        """Wait until every worker, those still starting too, serves the newest committed revision."""
+        workers = 1
+        if "--workers" in self.arguments:
+            workers = int(self.arguments[self.arguments.index("--workers") + 1])
         wait_until(
-            lambda: self.control.execute(_ALL_WORKERS_CURRENT),
+            lambda: self.control.execute(_ALL_WORKERS_CURRENT, workers=workers),
             "all workers serve the revision",
             timeout_seconds,
         )
@@ -235,7 +238,7 @@ from accounts.revisions import current_revision
 from routing.models import Worker
 live = Worker.objects.filter(seen_at__gt=timezone.now() - timedelta(seconds=10))
 served = list(live.values_list("revision", flat=True))
-bool(served) and min(served) >= current_revision()
+len(served) >= workers and min(served) >= current_revision()
 """
 
 _ISSUE_KEY = """
