@@ -1,8 +1,9 @@
 """Link records by hash and sign the chain. Pure: what `audit verify` proves rests on this file alone.
 
 Each writing process has a chain of its own: hash(n) = BLAKE2b-256(hash(n-1) + body(n)), starting from
-32 zero bytes. Anybody can recompute hashes, so checkpoints sign them: HMAC-SHA-256 under a key that
-is derived from GATEWAY_ENCRYPTION_KEY for this purpose only.
+32 zero bytes; a body is a record or a block of them (auditlog.block). Anybody can recompute hashes, so
+checkpoints sign them: HMAC-SHA-256 under a key that is derived from GATEWAY_ENCRYPTION_KEY for this
+purpose only.
 """
 
 import hashlib

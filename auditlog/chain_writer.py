@@ -14,9 +14,14 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
+from orjson import Fragment
+
+from auditlog.block import EVENT, MOST_RECORDS, Occurrence
+from auditlog.block import encode as encode_block
 from auditlog.chain import START, SigningKey, link
-from auditlog.record import Occurrence, RecordEncoder, new_chain_id
+from auditlog.record import RecordEncoder, new_chain_id
 from auditlog.redaction import Redaction
+from auditlog.repeating import RepeatingRecords, fields_of
 from auditlog.segment import SegmentWriter
 from auditlog.spool import SpoolFull, prepare_directory, spool_bytes
 
@@ -56,6 +61,9 @@ class Recorder:
         self._key = key
         self._segment_bytes, self._limit_bytes = segment_bytes, limit_bytes
         self._encoder = RecordEncoder(node, self.chain, redaction)
+        self._source = self._encoder.source()
+        self._notes = RepeatingRecords(self._encoder)
+        self._held = False
         self._lock = threading.RLock()
         self._head, self._sequence = START, 0
         self._segment: SegmentWriter | None = None
@@ -87,50 +95,89 @@ class Recorder:
                 # The outermost edge of the audit: whatever it is, the answer must go out.
                 self._count_drop(error, now)
                 return False
-            self._recorded_one(now)
+            self._recorded(1, now)
         return True
+
+    # Requests like others before them: from the thread of one event loop only.
 
     def record_repeating(
         self,
-        event: str,
         key: Hashable,
         repeated: Callable[[Any], dict[str, Any]],
         subject: Any,
         occurrence: Occurrence,
-        now: float,
+        query: bytes,
     ) -> tuple[bool, bool]:
-        """The same for a request like others before it: whether it was stored, and its words are plain."""
-        with self._lock:
-            try:
-                if self._segment is None or self._unreported:
-                    self._recover(now)
-                body, plain = self._encoder.encode_repeating(
-                    event, key, repeated, subject, occurrence, now, self._sequence
-                )
-                self._store(body)
-            except Exception as error:
-                self._count_drop(error, now)
-                return False, False
-            self._recorded_one(now)
-        return True, plain
+        """Store a completed request: whether it was stored (or is held), and its words are plain."""
+        notes = self._notes
+        try:
+            plain = notes.note(key, repeated, subject, occurrence, query)
+        except Exception as error:
+            with self._lock:
+                self._count_drop(error, occurrence[0] / 1_000_000)
+            return False, False
+        if not plain:
+            fields = repeated(subject) | fields_of(occurrence, query)
+            return self.record(EVENT, fields, occurrence[0] / 1_000_000), False
+        if self._held and len(notes) < MOST_RECORDS:
+            return True, True
+        return self._store_notes(), True
 
-    def _recorded_one(self, now: float) -> None:
-        self.recorded += 1
-        self._since_checkpoint += 1
+    def hold(self) -> None:
+        """Gather what `record_repeating` is told until `release`: the requests of one turn of the loop."""
+        self._held = True
+
+    def release(self) -> None:
+        """Store what was held. To be called before any answer to these requests goes out."""
+        self._held = False
+        if len(self._notes):
+            self._store_notes()
+
+    def _store_notes(self) -> bool:
+        words, which, occurrences = self._notes.take()
+        with self._lock:
+            return self._store_block(words, which, occurrences)
+
+    def _store_block(self, words: list[Fragment], which: list[int], occurrences: list[Occurrence]) -> bool:
+        count, now = len(which), occurrences[-1][0] / 1_000_000
+        try:
+            if self._segment is None or self._unreported:
+                self._recover(now)
+            body = encode_block(self._source, self._sequence, words, which, occurrences)
+            if len(body) > self._segment_bytes // 2 and count > 1:
+                return self._store_halves(words, which, occurrences)
+            self._store(body, count)
+        except Exception as error:
+            self._count_drop(error, now, count)
+            return False
+        self._recorded(count, now)
+        return True
+
+    def _store_halves(self, words: list[Fragment], which: list[int], occurrences: list[Occurrence]) -> bool:
+        stored = True
+        for half in (slice(None, len(which) // 2), slice(len(which) // 2, None)):
+            kept = list(dict.fromkeys(which[half]))
+            pointers = [kept.index(index) for index in which[half]]
+            stored &= self._store_block([words[index] for index in kept], pointers, occurrences[half])
+        return stored
+
+    def _recorded(self, count: int, now: float) -> None:
+        self.recorded += count
+        self._since_checkpoint += count
         if self._since_checkpoint >= CHECKPOINT_RECORDS:
             self._checkpoint(now)
 
     def _append(self, event: str, fields: dict[str, Any], now: float) -> None:
-        self._store(self._encoder.encode(event, fields, now, self._sequence))
+        self._store(self._encoder.encode(event, fields, now, self._sequence), 1)
 
-    def _store(self, body: bytes) -> None:
+    def _store(self, body: bytes, records: int) -> None:
         digest = link(self._head, body)
         if not self._segment.append(digest, body):  # type: ignore[union-attr]
             self._roll()
             if not self._segment.append(digest, body):  # type: ignore[union-attr]
                 raise ValueError("the record is larger than a segment")
         self._head = digest
-        self._sequence += 1
+        self._sequence += records
         self._unsynced = True
 
     def _recover(self, now: float) -> None:
@@ -191,14 +238,14 @@ class Recorder:
                 return False
             return True
 
-    def _count_drop(self, error: Exception, now: float) -> None:
+    def _count_drop(self, error: Exception, now: float, records: int = 1) -> None:
         if not self._unreported:
             self._first_drop = now
             logger.error("audit records are being dropped: %s: %s", type(error).__name__, error)
         self._drop_reason = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
         self._last_drop = now
-        self._unreported += 1
-        self.dropped += 1
+        self._unreported += records
+        self.dropped += records
 
     def _checkpoint(self, now: float) -> None:
         """Sign the chain so far; a failure is the next record's to report."""

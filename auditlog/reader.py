@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
+from auditlog.block import expand, records_in
 from auditlog.segment import HEADER_BYTES, Frame, SegmentUnreadable, has_writer, read_frames, read_header
 from auditlog.spool import segment_paths
 
@@ -20,23 +21,29 @@ class Head(NamedTuple):
 
 
 class Batch(NamedTuple):
-    frames: list[Frame]
+    frames: list[Frame]  # one a record
     offsets: dict[str, int]  # where to go on, by segment
     heads: dict[str, Head]  # by chain
 
 
 def next_batch(directory: Path, offsets: Mapping[str, int], limit: int) -> Batch:
-    """At most `limit` records after `offsets`, over all segments, oldest chain first."""
+    """At most `limit` records after `offsets`, over all segments, oldest chain first.
+
+    A block is never parted: one that is larger than `limit` comes alone.
+    """
     batch = Batch([], {}, {})
     for path in segment_paths(directory):
         start = offsets.get(path.name, HEADER_BYTES)
         frames, offset = _read(path, start, limit - len(batch.frames))
-        if not frames:
+        records = [record for frame in frames for record in expand(frame)]
+        if not records:
             continue
-        batch.frames.extend(frames)
+        if batch.frames and len(batch.frames) + len(records) > limit:
+            break
+        batch.frames.extend(records)
         batch.offsets[path.name] = offset
-        last = orjson.loads(frames[-1].body)
-        batch.heads[str(last["chain"])] = Head(int(last["sequence"]), frames[-1].digest, last["time"])
+        last = orjson.loads(records[-1].body)
+        batch.heads[str(last["chain"])] = Head(int(last["sequence"]), records[-1].digest, last["time"])
         if len(batch.frames) >= limit:
             break
     return batch
@@ -49,7 +56,7 @@ def _read(path: Path, start: int, limit: int) -> tuple[list[Frame], int]:
         return [], start
     try:
         read_header(descriptor)
-        read = read_frames(descriptor, start, limit)
+        read = read_frames(descriptor, start, limit, records_in)
     except SegmentUnreadable:
         return [], start
     finally:
@@ -104,4 +111,4 @@ def torn_bytes(path: Path, offset: int) -> int:
 def count_records(path: Path) -> int:
     """Whole records in a segment."""
     frames, _ = _read(path, HEADER_BYTES, 1 << 31)
-    return len(frames)
+    return sum(records_in(frame.body) for frame in frames)

@@ -4,17 +4,15 @@ docs/audit-schema.json describes the result. Pure but for the clock it is handed
 """
 
 import re
-import time
 import uuid
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from auditlog.block import SCHEMA_VERSION, event_id, time_text
 from auditlog.escaping import DEFAULT_LIMIT, FIELD_LIMITS, escape_text, is_plain_line
 from auditlog.redaction import REMOVED, Redaction
 
-SCHEMA_VERSION = 1
 # A record shorter than this has no field over its limit.
 SHORT_BYTES = min(FIELD_LIMITS["user_agent"], DEFAULT_LIMIT) + 1024
 MAX_DEPTH = 6
@@ -23,6 +21,8 @@ MAX_ITEMS = 200
 # The envelope stands first in the line; a field of the caller's that has such a name is renamed.
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 ENVELOPE = ("schema", "event_id", "time", "event", "node", "chain", "sequence")
+# What readers and sinks add at the end of the line.
+CLOSING = ("block", "hash")
 # Written for the log's own sake: they prove it and say nothing of requests or changes.
 LOG_KEEPING_EVENTS = ("chain_opened", "chain_closed", "checkpoint", "chains_anchored")
 # The gateway's own words, from its configuration or its code: escaped and cut, but no place for a
@@ -38,40 +38,9 @@ CLIENT_FIELDS = frozenset(
     {"path", "query", "host", "user_agent", "request_id", "trace_id", "method", "reason", "rule"}
 )
 DATA_PLANE_FIELDS = OWN_FIELDS | CLIENT_FIELDS
-# Ids of our own making, and any other that is nothing but a UUID.
-_OWN_ID = re.compile(r"[0-9a-f-]{32,36}").fullmatch
 # User agents, hosts and rules repeat: combinations that need no change are remembered, bounded.
 WORDS_REMEMBERED = 2048
 REMEMBERED_CHARACTERS = 768
-
-
-class Occurrence(NamedTuple):
-    """What is new in each record of a request that was let through; the rest of it repeats.
-
-    Sizes are bytes, times milliseconds; `query` is as it was sent.
-    """
-
-    request_id: str
-    trace_id: str
-    path: str
-    query: bytes
-    status: int
-    bytes_in: int
-    bytes_out: int
-    duration_ms: float
-    upstream_ms: float | None
-
-    def fields(self) -> dict[str, Any]:
-        """The same as the fields of a record of any kind."""
-        fields = self._asdict()
-        if not self.query:
-            del fields["query"]
-        if self.upstream_ms is None:
-            del fields["upstream_ms"]
-        else:
-            fields["upstream_ms"] = round(self.upstream_ms, 3)
-        fields["duration_ms"] = round(self.duration_ms, 3)
-        return fields
 
 
 class RecordEncoder:
@@ -80,24 +49,14 @@ class RecordEncoder:
     def __init__(self, node: str, chain: uuid.UUID, redaction: Redaction) -> None:
         self.redaction = redaction
         self._chain = str(chain)
-        node_text = orjson.dumps(escape_text(node, 255)).decode()
-        self._source = f'"node":{node_text},"chain":"{chain}",'
-        # The chain id is a UUIDv7: its random bits make this process's event ids its own.
-        self._tail = self._chain[14:28]
-        self._milliseconds, self._prefix = -1, ""
-        self._second, self._second_text = -1, ""
+        self._node = orjson.dumps(escape_text(node, 255)).decode()
+        self._source = f'"node":{self._node},"chain":"{chain}",'
         self._events: set[str] = set()
         self._known: dict[tuple[Any, ...], str] = {}
-        self._repeated: dict[Hashable, str] = {}
-        self._clean_paths: set[str] = set()
 
-    def event_id(self, now: float, sequence: int) -> str:
-        """UUIDv7: milliseconds, 42 random bits of this process, then the sequence (32 bits)."""
-        milliseconds = int(now * 1000)
-        if milliseconds != self._milliseconds:
-            stamp = f"{milliseconds:012x}"
-            self._milliseconds, self._prefix = milliseconds, f"{stamp[:8]}-{stamp[8:]}-{self._tail}"
-        return f"{self._prefix}{sequence & 0xFFFFFFFF:08x}"
+    def source(self) -> orjson.Fragment:
+        """Node and chain, as a block has them."""
+        return orjson.Fragment(f'[{self._node},"{self._chain}"]')
 
     def encode(self, event: str, fields: dict[str, Any], now: float, sequence: int) -> bytes:
         """One line of JSON without its end. Raises orjson.JSONEncodeError for what JSON can't hold.
@@ -115,93 +74,25 @@ class RecordEncoder:
         if redaction.ip != "keep" and fields.get("client_ip"):
             fields["client_ip"] = redaction.address(str(fields["client_ip"]))
         # Known names only, so none of them is the envelope's.
-        if not DATA_PLANE_FIELDS.issuperset(fields) or self._needs_care(fields):
+        if not fields or not DATA_PLANE_FIELDS.issuperset(fields) or self._needs_care(fields):
             return self._encode_with_care(event, fields, now, sequence)
         try:
-            body = self._envelope(event, now, sequence) + orjson.dumps(fields)[1:]
+            body = self.opening(event, now, sequence) + orjson.dumps(fields)[1:]
         except orjson.JSONEncodeError:
             return self._encode_with_care(event, fields, now, sequence)
         if len(body) <= SHORT_BYTES and is_plain_line(body):
             return body
         return self._encode_with_care(event, fields, now, sequence)
 
-    def encode_repeating(
-        self,
-        event: str,
-        key: Hashable,
-        repeated: Callable[[Any], dict[str, Any]],
-        subject: Any,
-        occurrence: Occurrence,
-        now: float,
-        sequence: int,
-    ) -> tuple[bytes, bool]:
-        """The line of a request like others before it, and whether its words are plain.
-
-        What `key` stands for is worked out once, by `repeated(subject)`, and remembered as it is written. Words that
-        are not plain (long, strange, suspicious) send the record through `encode`.
-        """
-        request_id, trace_id, path, query, status, bytes_in, bytes_out, duration_ms, upstream_ms = occurrence
-        known = self._repeated.get(key)
-        if known is None:
-            known = self._remember(key, repeated(subject))
-        if (
-            not known
-            or (path not in self._clean_paths and not self._is_clean_path(path))
-            or (_OWN_ID(request_id) is None and not self._is_clean(request_id))
-            or (trace_id is not request_id and _OWN_ID(trace_id) is None and not self._is_clean(trace_id))
-        ):
-            return self.encode(event, repeated(subject) | occurrence.fields(), now, sequence), False
-        sent = ""
-        if query:
-            redacted = self.redaction.query(query)
-            if len(redacted) > FIELD_LIMITS["query"] or not _is_plain(redacted):
-                return self.encode(event, repeated(subject) | occurrence.fields(), now, sequence), False
-            sent = f',"query":"{redacted}"'
-        upstream = "" if upstream_ms is None else f',"upstream_ms":{upstream_ms:.3f}'
-        return (
-            f'{self._opening(event, now, sequence)}{known},"request_id":"{request_id}","trace_id":"{trace_id}",'
-            f'"path":"{path}"{sent},"status":{status},"bytes_in":{bytes_in},"bytes_out":{bytes_out},'
-            f'"duration_ms":{duration_ms:.3f}{upstream}}}'
-        ).encode(), True
-
-    def _is_clean_path(self, path: str) -> bool:
-        """Whether a path can be written as it is; remembers those that can, as they repeat."""
-        if len(path) > REMEMBERED_CHARACTERS or not self._is_clean(path):
-            return False
-        if len(self._clean_paths) >= WORDS_REMEMBERED:
-            self._clean_paths.clear()
-        self._clean_paths.add(path)
-        return True
-
-    def _is_clean(self, text: str) -> bool:
-        return _is_plain(text) and not self.redaction.needs_look(text)
-
-    def _remember(self, key: Hashable, fields: dict[str, Any]) -> str:
-        """The repeated fields as JSON without braces; "" when they can't be used again as they are."""
-        opening = self._envelope("request_completed", 0.0, 0)
-        body = self.encode("request_completed", fields, 0.0, 0)
-        known = body[len(opening) : -1].decode() if body.startswith(opening) and is_plain_line(body) else ""
-        if len(self._repeated) >= WORDS_REMEMBERED:
-            self._repeated.clear()
-        self._repeated[key] = known
-        return known
-
-    def _envelope(self, event: str, now: float, sequence: int) -> bytes:
-        return self._opening(event, now, sequence).encode()
-
-    def _opening(self, event: str, now: float, sequence: int) -> str:
+    def opening(self, event: str, now: float, sequence: int) -> bytes:
         """The opening of the line, up to the comma before the fields."""
         if event not in self._events:
             event = self._learn_event(event)
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        at = int(now * 1_000_000)
         return (
-            f'{{"schema":{SCHEMA_VERSION},"event_id":"{self.event_id(now, sequence)}","time":"{self._second_text}'
-            f'.{int((now - second) * 1_000_000):06d}Z","event":"{event}",{self._source}'
-            f'"sequence":{sequence},'
-        )
+            f'{{"schema":{SCHEMA_VERSION},"event_id":"{event_id(at // 1000, self._chain, sequence)}",'
+            f'"time":"{time_text(at)}","event":"{event}",{self._source}"sequence":{sequence},'
+        ).encode()
 
     def _learn_event(self, event: str) -> str:
         """The name as it may stand in the line: it is the code's own word, never a client's."""
@@ -245,7 +136,7 @@ class RecordEncoder:
         fields = self._without_strange_method(fields)
         careful: dict[str, Any] = {}
         for name, value in fields.items():
-            if name in ENVELOPE:
+            if name in ENVELOPE or name in CLOSING:
                 name = f"{name}_"
             if type(value) is str and name in OWN_FIELDS and len(value) <= DEFAULT_LIMIT:
                 careful[name] = escape_text(value)
@@ -254,7 +145,7 @@ class RecordEncoder:
             else:
                 name = escape_text(str(name), 64)
                 careful[name] = self._careful(name, value, depth=0)
-        opening = self._envelope(event, now, sequence)
+        opening = self.opening(event, now, sequence)
         rest = orjson.dumps(careful)[1:]
         return opening + rest if careful else opening[:-1] + rest
 
@@ -298,11 +189,6 @@ class RecordEncoder:
         elif name not in OWN_FIELDS:
             text = self.redaction.text(text)
         return escape_text(text, limit, length if length > len(text) else None)
-
-
-def _is_plain(text: str) -> bool:
-    """Whether JSON writes it as it is."""
-    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def new_chain_id(now: float, random_bits: int) -> uuid.UUID:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
+from auditlog.block import Occurrence
 from auditlog.chain_writer import AuditUnavailable, Recorder
-from auditlog.record import Occurrence
 
 _recorder: Recorder | None = None
 _start_lock = threading.Lock()
@@ -36,15 +36,24 @@ def record(event: str, fields: dict[str, Any], now: float | None = None) -> None
 
 
 def record_repeating(
-    event: str,
     key: Hashable,
     repeated: Callable[[Any], dict[str, Any]],
     subject: Any,
     occurrence: Occurrence,
-    now: float,
-) -> tuple[bool, bool]:
-    """Record a request like others before it: whether it was stored, and whether its words are plain."""
-    return (_recorder or start()).record_repeating(event, key, repeated, subject, occurrence, now)
+    query: bytes,
+) -> bool:
+    """Record a request like others before it (see Recorder.record_repeating): whether its words are plain."""
+    return (_recorder or start()).record_repeating(key, repeated, subject, occurrence, query)[1]
+
+
+def hold() -> None:
+    """See Recorder.hold."""
+    (_recorder or start()).hold()
+
+
+def release() -> None:
+    """See Recorder.release."""
+    (_recorder or start()).release()
 
 
 def record_required(event: str, fields: dict[str, Any], now: float | None = None) -> None:
@@ -52,6 +61,20 @@ def record_required(event: str, fields: dict[str, Any], now: float | None = None
     recorder = _recorder or start()
     if not recorder.record(event, fields, now):
         raise AuditUnavailable("the audit record can't be stored")
+
+
+def record_repeating_required(
+    key: Hashable,
+    repeated: Callable[[Any], dict[str, Any]],
+    subject: Any,
+    occurrence: Occurrence,
+    query: bytes,
+) -> bool:
+    """The same for a request that must not go unrecorded. Raises AuditUnavailable when it isn't stored."""
+    stored, plain = (_recorder or start()).record_repeating(key, repeated, subject, occurrence, query)
+    if not stored:
+        raise AuditUnavailable("the audit record can't be stored")
+    return plain
 
 
 def has_room() -> bool:
@@ -113,8 +136,11 @@ __all__ = [
     "counters",
     "durable",
     "has_room",
+    "hold",
     "record",
     "record_repeating",
+    "record_repeating_required",
     "record_required",
+    "release",
     "start",
 ]

@@ -13,6 +13,7 @@ import struct
 import time
 import uuid
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,15 +131,20 @@ class FramesRead(NamedTuple):
     torn: bool  # a frame follows that is not whole (yet, when the writer lives)
 
 
-def read_frames(descriptor: int, offset: int, limit: int) -> FramesRead:
-    """Read at most `limit` whole frames from `offset` on."""
+def _one(body: bytes) -> int:
+    return 1
+
+
+def read_frames(descriptor: int, offset: int, limit: int, weigh: Callable[[bytes], int] = _one) -> FramesRead:
+    """Read whole frames from `offset` on: at least one, and no more than weigh `limit` together."""
     frames: list[Frame] = []
     offset = max(offset, HEADER_BYTES)
-    window = READ_BYTES
+    window, weight = READ_BYTES, 0
     while True:
         data = os.pread(descriptor, window, offset)
         position, available = 0, len(data)
-        while len(frames) < limit:
+        full = False
+        while not full:
             if available - position < FRAME.size:
                 break
             length, checksum = FRAME.unpack_from(data, position)
@@ -150,12 +156,18 @@ def read_frames(descriptor: int, offset: int, limit: int) -> FramesRead:
             payload = data[position + FRAME.size : end]
             if length < DIGEST_BYTES or zlib.crc32(payload) != checksum:
                 return FramesRead(frames, offset + position, torn=True)
-            frames.append(Frame(payload[:DIGEST_BYTES], payload[DIGEST_BYTES:]))
+            frame = Frame(payload[:DIGEST_BYTES], payload[DIGEST_BYTES:])
+            weight += weigh(frame.body)
+            if frames and weight > limit:
+                full = True
+                break
+            frames.append(frame)
             position = end
+            full = weight >= limit
         offset += position
-        if len(frames) >= limit or available < window:
+        if full or available < window:
             # Fewer bytes than asked for: the file ends here, whole or within a frame.
-            torn = len(frames) < limit and any(data[position:])
+            torn = not full and any(data[position:])
             return FramesRead(frames, offset, torn)
         if position == 0:
             window = max(window * 2, FRAME.size + length)

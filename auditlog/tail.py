@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from auditlog.block import expand
 from auditlog.query import records
 from auditlog.record import LOG_KEEPING_EVENTS
 from auditlog.segment import SegmentUnreadable, read_frames, read_header
@@ -94,7 +95,8 @@ class SpoolTail:
             read = read_frames(descriptor, self._offsets[name], 1_000_000)
             self._offsets[name] = read.offset
             for frame in read.frames:
-                yield orjson.loads(frame.body)
+                for record in expand(frame):
+                    yield orjson.loads(record.body)
             if name not in present:
                 os.close(self._open.pop(name))
                 del self._offsets[name]

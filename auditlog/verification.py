@@ -4,12 +4,14 @@ Feed each chain's records in order of their sequence; findings name chain, seque
 What a clean result proves, and what it can't, is in docs/audit.md.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
+from auditlog.block import MOST_RECORDS, BlockInconsistent, collapse, is_as_expanded
 from auditlog.chain import START, SigningKey, link
 
 
@@ -87,9 +89,11 @@ class ChainVerifier:
             if anchored == chain
         }
         self._retained_since = expectations.retained_since
-        self._expected, digest = expectations.begins.get(chain, (0, ""))
+        self._begin, digest = expectations.begins.get(chain, (0, ""))
+        self._expected = self._begin
         self._head: bytes | None = bytes.fromhex(digest) if digest else START
         self._unsigned = 0
+        self._block = _OpenBlock()
         summary.chains += 1
 
     def check(self, stored: StoredRecord) -> Iterator[Finding]:
@@ -102,8 +106,18 @@ class ChainVerifier:
                 "inserted", stored, f"there is another record with the number {stored.sequence}"
             )
             return
+        place = _place_in_block(record)
+        if stored.sequence > self._expected:
+            self._block.parted = True
+        if place is None or place != self._block.place:
+            yield from self._end_block()
         yield from self._check_place(stored, record)
-        yield from self._check_hash(stored)
+        if place is not None:
+            yield from self._check_text(stored, record, place)
+        elif "block" in record:
+            yield self._finding("altered", stored, "it says a block that it can't be of")
+        else:
+            yield from self._check_hash(stored)
         yield from self._check_anchor(stored)
         self._unsigned += 1
         if record.get("event") == "checkpoint":
@@ -113,6 +127,12 @@ class ChainVerifier:
 
     def finish(self) -> Iterator[Finding]:
         """No more of this chain: whatever an anchor saw beyond its end was cut off."""
+        place = self._block.place
+        if place is not None and self._expected < place.first + place.count:
+            self._block.parted = True
+            text = f"its block ends with number {place.first + place.count - 1}: what follows it is missing"
+            yield self._finding("removed", self._block.members[-1][0], text)
+        yield from self._end_block()
         self._summary.unsigned += self._unsigned
         for sequence, (_, time) in sorted(self._anchors.items()):
             if sequence >= self._expected and time >= self._retained_since:
@@ -148,6 +168,45 @@ class ChainVerifier:
         if self._head is not None and link(self._head, stored.body) != stored.digest:
             yield self._finding("altered", stored, "its hash does not fit the record before it and its text")
 
+    def _check_text(self, stored: StoredRecord, record: dict[str, Any], place: "_Place") -> Iterator[Finding]:
+        """A record of several that have one hash: its own text now, the hash when all have been seen."""
+        if self._block.place is None:
+            self._block = _OpenBlock(place, self._head, parted=self._head is None)
+        if not is_as_expanded(stored.body, record):
+            yield self._finding("altered", stored, "its text is not the one that its checksum was made of")
+            self._block.blamed = True
+        self._block.members.append((stored, record))
+
+    def _end_block(self) -> Iterator[Finding]:
+        """The block at hand has no more records: is it as it was hashed?"""
+        block, self._block = self._block, _OpenBlock()
+        if block.place is None:
+            return
+        first, count = block.place
+        digests = Counter(stored.digest for stored, _ in block.members)
+        digest = digests.most_common(1)[0][0]
+        complete = len(block.members) == count
+        whole = False
+        if block.head is not None and complete:
+            computed = block.computed()
+            whole = computed in digests
+            digest = computed if whole and computed is not None else digest
+        for stored, _ in block.members:
+            if stored.digest != digest:
+                block.blamed = True
+                yield self._finding("altered", stored, "its hash is not the one of its block")
+        self._head = digest
+        # That records are missing was told already, or the retention period has removed them: then the
+        # hash that it has noted as the last one removed is this block's own.
+        is_cut = first < block.members[0][0].sequence == self._begin and block.head == digest
+        known_gap = not complete and (block.parted or is_cut)
+        if whole or block.blamed or known_gap or block.head is None:
+            return
+        text = "its hash does not fit the record before it and its text"
+        if count > 1:
+            text = f"numbers {first} to {first + count - 1} have one hash, which fits them no more"
+        yield self._finding("altered", block.members[0][0], text)
+
     def _check_signature(self, stored: StoredRecord, record: dict[str, Any]) -> Iterator[Finding]:
         key = self._keys.get(str(record.get("key_id")))
         if key is None:
@@ -165,6 +224,41 @@ class ChainVerifier:
 
     def _finding(self, kind: str, stored: StoredRecord, text: str) -> Finding:
         return Finding(kind, stored.chain, stored.sequence, stored.event_id, text)
+
+
+class _Place(NamedTuple):
+    """The block of a record: the sequence of its first record, and how many there are."""
+
+    first: int
+    count: int
+
+
+@dataclass
+class _OpenBlock:
+    """A block of which records have been seen."""
+
+    place: _Place | None = None
+    head: bytes | None = None  # the hash before it
+    members: list[tuple[StoredRecord, dict[str, Any]]] = field(default_factory=list)
+    parted: bool = False  # records are missing right before, in or right behind it
+    blamed: bool = False  # one of its records was named
+
+    def computed(self) -> bytes | None:
+        """The hash of these records; None when they make no block."""
+        assert self.head is not None
+        try:
+            return link(self.head, collapse([record for _, record in self.members]))
+        except BlockInconsistent:
+            return None
+
+
+def _place_in_block(record: Mapping[str, Any]) -> _Place | None:
+    """None for a record that stood alone, and for one that says a block that it can't be of."""
+    match record.get("block"), record.get("sequence"):
+        case [int(first), int(count), str()], int(sequence):
+            if 0 < count <= MOST_RECORDS and 0 <= first <= sequence < first + count:
+                return _Place(first, count)
+    return None
 
 
 def read_body(body: bytes | str) -> dict[str, Any]:

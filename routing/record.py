@@ -4,16 +4,15 @@ from collections.abc import Awaitable, Callable, Hashable
 from time import perf_counter
 from typing import Any
 
-from auditlog.record import Occurrence
+from auditlog.block import Occurrence
 from routing.access_log import AccessLog
 from routing.pipeline.authorization import ACTIONS
 from routing.pipeline.errors import AuditUnavailable, BodyTooLarge, GatewayError, Refusal, Unauthenticated
 from routing.pipeline.exchange import Exchange
 
 Audit = Callable[[str, dict[str, Any]], None]
-# event, key, repeated fields and of what, what is new, epoch seconds -> plain; see record_repeating in
-# auditlog.recorder
-AuditRepeating = Callable[[str, Hashable, Callable[[Any], dict[str, Any]], Any, Occurrence, float], bool]
+# key, repeated fields and of what, what is new, query -> plain; see record_repeating in auditlog.recorder
+AuditRepeating = Callable[[Hashable, Callable[[Any], dict[str, Any]], Any, Occurrence, bytes], bool]
 REMEMBERED_AGENT_BYTES = 512
 Settle = Callable[[], Awaitable[None]]
 
@@ -81,22 +80,24 @@ class Recorder:
         identity = exchange.identity
         path = exchange.path.decode("latin-1")
         now = exchange.started_at + duration_ms / 1000
-        public_id = None
-        if identity is not None and identity.credential is not None:
-            public_id = identity.credential.public_id
-            if self._note_key is not None:
-                self._note_key(identity.credential.id, exchange.started_at)
+        principal = public_id = None
+        if identity is not None:
+            principal = identity.principal_id
+            credential = identity.credential
+            if credential is not None:
+                public_id = credential.public_id
+                if self._note_key is not None:
+                    self._note_key(credential.id, exchange.started_at)
         upstream = exchange.upstream_seconds
         plain = False
         try:
             plain = audit(
-                "request_completed",
                 # Names and rules are those of the revision: its number stands for all of them.
                 (
                     exchange.revision,
                     exchange.route.id,  # type: ignore[union-attr]
                     exchange.rule,
-                    None if identity is None else identity.principal_id,
+                    principal,
                     public_id,
                     exchange.method,
                     exchange.host,
@@ -106,18 +107,19 @@ class Recorder:
                 ),
                 _repeated_fields,
                 exchange,
-                Occurrence(
+                (
+                    int(now * 1_000_000),
                     exchange.request_id,
                     exchange.trace_id,
                     path,
-                    exchange.query,
+                    None,
                     exchange.status,
                     exchange.bytes_in,
                     exchange.bytes_out,
-                    duration_ms,
-                    None if upstream is None else upstream * 1000,
+                    int(duration_ms * 1000),
+                    None if upstream is None else int(upstream * 1_000_000),
                 ),
-                now,
+                exchange.query,
             )
         finally:
             if self._access_log is not None:

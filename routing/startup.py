@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import ssl
-from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +12,6 @@ from accounts.directory import Directory
 from accounts.tickets import ticket_book
 from auditlog import recorder as audit
 from auditlog.configuration import redaction_from_settings
-from auditlog.record import Occurrence
 from routing import configuration_source
 from routing.access_log import AccessLog
 from routing.connection_places import ConnectionPlaces
@@ -28,8 +26,6 @@ from routing.snapshot import CompileDefaults
 from routing.upstream.forward import Forwarder
 from routing.upstream.pool import Pools
 from routing.worker_report import WorkerReport
-
-RepeatedFields = Callable[[Any], dict[str, Any]]
 
 
 class DataPlane:
@@ -101,6 +97,9 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None, usage: KeyUs
     recorder = build_recorder(access_log, usage)
     forwarder = Forwarder(pools)
     forwarder.settle = recorder.settle
+    if not settings.GATEWAY_AUDIT_REQUIRED:
+        # Where it is, each answer waits for the word on its own record.
+        forwarder.hold_records, forwarder.release_records = audit.hold, audit.release
     return Runtime(
         directory=directory,
         forwarder=forwarder,
@@ -123,26 +122,18 @@ def build_recorder(access_log: AccessLog | None, usage: KeyUsage | None = None) 
     """The recorder by the settings: one that counts what it can't store, or one that refuses."""
     note_key = usage.note if usage is not None else None
     if not settings.GATEWAY_AUDIT_REQUIRED:
-        return Recorder(access_log, audit.record, note_key=note_key, audit_repeating=_record_repeating)
+        return Recorder(access_log, audit.record, note_key=note_key, audit_repeating=audit.record_repeating)
     settle = _settle if settings.GATEWAY_AUDIT_FSYNC == "always" else None
     return Recorder(
         access_log, _record_or_refuse, settle, audit.has_room, note_key, _record_repeating_or_refuse
     )
 
 
-def _record_repeating(
-    event: str, key: Hashable, repeated: RepeatedFields, subject: Any, occurrence: Occurrence, now: float
-) -> bool:
-    return audit.record_repeating(event, key, repeated, subject, occurrence, now)[1]
-
-
-def _record_repeating_or_refuse(
-    event: str, key: Hashable, repeated: RepeatedFields, subject: Any, occurrence: Occurrence, now: float
-) -> bool:
-    stored, plain = audit.record_repeating(event, key, repeated, subject, occurrence, now)
-    if not stored:
-        raise AuditUnavailable("the audit record can't be stored")
-    return plain
+def _record_repeating_or_refuse(*request: Any) -> bool:
+    try:
+        return audit.record_repeating_required(*request)
+    except audit.AuditUnavailable as error:
+        raise AuditUnavailable(str(error)) from error
 
 
 def _record_or_refuse(event: str, fields: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
+from auditlog.block import records_in
 from auditlog.segment import read_frames
 from auditlog.spool import segment_paths
 from benchmarks.contestants.contestant import Bout, Contestant
@@ -48,7 +49,7 @@ def _records_of(segment: Path) -> int:
         os.close(descriptor)
     if read.torn:
         raise ServerFailed("a segment of the audit spool is damaged")
-    return sum(b"/orders/7" in frame.body for frame in read.frames)
+    return sum(records_in(frame.body) for frame in read.frames if b"/orders/7" in frame.body)
 
 
 def _spool(directory: Path) -> Path:

@@ -26,6 +26,9 @@ class Forwarder:
         self.live: LiveConnections | None = None
         # Waits until what `finish` recorded is durable; only where the audit is required.
         self.settle: Callable[[], Awaitable[None]] | None = None
+        # Around the recording of one turn's answers, which are stored as one block between the two.
+        self.hold_records: Callable[[], None] = _nothing
+        self.release_records: Callable[[], None] = _nothing
 
     async def forward(
         self, exchange: Exchange, route: CompiledRoute, receive: Receive, send: Send, finish: Finish
@@ -97,7 +100,12 @@ class Forwarder:
 
     def _answer_ready(self) -> None:
         ready, self._ready = self._ready, []
-        for passage in [passage for passage in ready if passage.record()]:
+        self.hold_records()
+        try:
+            recorded = [passage for passage in ready if passage.record()]
+        finally:
+            self.release_records()
+        for passage in recorded:
             passage.answer()
 
     def sweep(self) -> None:
@@ -106,3 +114,7 @@ class Forwarder:
         now = monotonic()
         for passage in tuple(self.under_way):
             passage.look_after(now)
+
+
+def _nothing() -> None:
+    pass

@@ -1,4 +1,4 @@
-"""Read a spool directory the way the shipper does, for assertions."""
+"""Read a spool directory the way the shipper does, blocks expanded, for assertions."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from auditlog.block import expand
 from auditlog.segment import Frame, read_frames
 from auditlog.spool import segment_paths
 
@@ -15,7 +16,8 @@ def spooled_frames(directory: Path) -> list[Frame]:
     for path in segment_paths(directory):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            frames += read_frames(descriptor, 0, 10_000_000).frames
+            for frame in read_frames(descriptor, 0, 10_000_000).frames:
+                frames += expand(frame)
         finally:
             os.close(descriptor)
     return frames

@@ -1,0 +1,144 @@
+"""Take note of requests like others before them, until the turn of the loop ends and they become a block.
+
+Most of what a record says has been said before: it is redacted, escaped and encoded once, and pointed
+at from then on. Knows neither spool nor chain.
+"""
+
+import re
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from orjson import Fragment
+
+from auditlog.block import EVENT, Occurrence, is_plain
+from auditlog.escaping import FIELD_LIMITS, is_plain_line
+from auditlog.record import REMEMBERED_CHARACTERS, WORDS_REMEMBERED, RecordEncoder
+
+# Ids of our own making, and any other that is nothing but a UUID.
+_OWN_ID = re.compile(r"[0-9a-f-]{32,36}").fullmatch
+
+
+class Words:
+    """The repeated part of records as JSON; `None` when it can't be used again as it is."""
+
+    __slots__ = ("index", "text", "turn")
+
+    def __init__(self, text: Fragment | None) -> None:
+        self.text = text
+        self.turn = -1  # the last one that points at it, and where it stands there
+        self.index = 0
+
+
+class Noted(NamedTuple):
+    """What becomes of a turn's notes: see auditlog.block."""
+
+    words: list[Fragment]
+    which: list[int]
+    occurrences: list[Occurrence]
+
+
+class RepeatingRecords:
+    """The notes of one turn of the loop. Used by the thread of the loop alone."""
+
+    def __init__(self, encoder: RecordEncoder) -> None:
+        self._encoder = encoder
+        self._redaction = encoder.redaction
+        self._remembered: dict[Hashable, Words] = {}
+        # Different requests may have the same words once they are redacted: a block has each text once.
+        self._by_text: dict[bytes, Words] = {}
+        self._clean_paths: set[str] = set()
+        self._turn = 0
+        self._noted = Noted([], [], [])
+
+    def __len__(self) -> int:
+        return len(self._noted.which)
+
+    def note(
+        self,
+        key: Hashable,
+        repeated: Callable[[Any], dict[str, Any]],
+        subject: Any,
+        occurrence: Occurrence,
+        query: bytes,
+    ) -> bool:
+        """Note one request; False when its words are not plain (long, strange, suspicious).
+
+        What `key` stands for is worked out once, by `repeated(subject)`. `query` is as it was sent.
+        """
+        words = self._remembered.get(key)
+        if words is None:
+            words = self._remember(key, repeated(subject))
+        request_id, trace_id, path = occurrence[1], occurrence[2], occurrence[3]
+        if (
+            words.text is None
+            or (path not in self._clean_paths and not self._is_clean_path(path))
+            or (_OWN_ID(request_id) is None and not self._is_clean_id(request_id))
+            or (trace_id is not request_id and _OWN_ID(trace_id) is None and not self._is_clean_id(trace_id))
+        ):
+            return False
+        if query:
+            redacted = self._redaction.query(query)
+            if len(redacted) > FIELD_LIMITS["query"] or not is_plain(redacted):
+                return False
+            occurrence = (*occurrence[:4], redacted, *occurrence[5:])
+        noted = self._noted
+        if words.turn != self._turn:
+            words.turn, words.index = self._turn, len(noted.words)
+            noted.words.append(words.text)
+        noted.which.append(words.index)
+        noted.occurrences.append(occurrence)
+        return True
+
+    def take(self) -> Noted:
+        """The notes so far; the next turn begins."""
+        noted, self._noted = self._noted, Noted([], [], [])
+        self._turn += 1
+        # Not within a turn: words that were forgotten there would stand twice in its block.
+        if len(self._remembered) > WORDS_REMEMBERED:
+            self._remembered.clear()
+            self._by_text.clear()
+        return noted
+
+    def _remember(self, key: Hashable, fields: dict[str, Any]) -> Words:
+        opening = self._encoder.opening(EVENT, 0.0, 0)
+        body = self._encoder.encode(EVENT, fields, 0.0, 0)
+        text = b"{%b" % body[len(opening) :] if is_plain_line(body) else b""
+        words = self._by_text.get(text)
+        if words is None:
+            words = self._by_text[text] = Words(Fragment(text) if text else None)
+        self._remembered[key] = words
+        return words
+
+    def _is_clean_path(self, path: str) -> bool:
+        """Whether a path can be written as it is; remembers those that can, as they repeat."""
+        if len(path) > REMEMBERED_CHARACTERS or not self._is_clean(path):
+            return False
+        if len(self._clean_paths) >= WORDS_REMEMBERED:
+            self._clean_paths.clear()
+        self._clean_paths.add(path)
+        return True
+
+    def _is_clean_id(self, text: str) -> bool:
+        return len(text) <= FIELD_LIMITS["request_id"] and self._is_clean(text)
+
+    def _is_clean(self, text: str) -> bool:
+        return is_plain(text) and not self._redaction.needs_look(text)
+
+
+def fields_of(occurrence: Occurrence, query: bytes) -> dict[str, Any]:
+    """What is new in a request, as the fields of a record of any kind."""
+    _, request_id, trace_id, path, _, status, bytes_in, bytes_out, duration, upstream = occurrence
+    fields: dict[str, Any] = {
+        "request_id": request_id,
+        "trace_id": trace_id,
+        "path": path,
+        "status": status,
+        "bytes_in": bytes_in,
+        "bytes_out": bytes_out,
+        "duration_ms": duration / 1000,
+    }
+    if query:
+        fields["query"] = query
+    if upstream is not None:
+        fields["upstream_ms"] = upstream / 1000
+    return fields
