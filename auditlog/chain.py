@@ -1,4 +1,4 @@
-"""Link records by hash and sign the chain. Pure: what `audit verify` proves rests on this file alone.
+"""Link records by hash and sign the chain. Pure: what `audit verify` proves rests on this file and block.py.
 
 Each writing process has a chain of its own: hash(n) = BLAKE2b-256(hash(n-1) + body(n)), starting from
 32 zero bytes; a body is a record or a block of them (auditlog.block). Anybody can recompute hashes, so

@@ -62,7 +62,8 @@ class Recorder:
         self._segment_bytes, self._limit_bytes = segment_bytes, limit_bytes
         self._encoder = RecordEncoder(node, self.chain, redaction)
         self._source = self._encoder.source()
-        self._notes = RepeatingRecords(self._encoder)
+        # With an encoder of its own: it takes notes without the lock, and an encoder remembers words.
+        self._notes = RepeatingRecords(RecordEncoder(node, self.chain, redaction))
         self._held = False
         self._lock = threading.RLock()
         self._head, self._sequence = START, 0
@@ -111,14 +112,13 @@ class Recorder:
         """Store a completed request: whether it was stored (or is held), and its words are plain."""
         notes = self._notes
         try:
-            plain = notes.note(key, repeated, subject, occurrence, query)
+            if not notes.note(key, repeated, subject, occurrence, query):
+                fields = repeated(subject) | fields_of(occurrence, query)
+                return self.record(EVENT, fields, occurrence[0] / 1_000_000), False
         except Exception as error:
             with self._lock:
                 self._count_drop(error, occurrence[0] / 1_000_000)
             return False, False
-        if not plain:
-            fields = repeated(subject) | fields_of(occurrence, query)
-            return self.record(EVENT, fields, occurrence[0] / 1_000_000), False
         if self._held and len(notes) < MOST_RECORDS:
             return True, True
         return self._store_notes(), True
@@ -128,7 +128,7 @@ class Recorder:
         self._held = True
 
     def release(self) -> None:
-        """Store what was held. To be called before any answer to these requests goes out."""
+        """Store what was held. To be called before any answer to these requests goes out; never raises."""
         self._held = False
         if len(self._notes):
             self._store_notes()
@@ -253,7 +253,8 @@ class Recorder:
         signature = self._key.sign(str(self.chain), self._sequence, self._head)
         try:
             self._append("checkpoint", {"key_id": self._key.key_id, "signature": signature}, now)
-        except OSError as error:
+        except Exception as error:
+            # Whoever records must not fail by it: the answers of a whole turn may wait.
             self._count_drop(error, now)
 
     # --- beside the way: allocation, sync, checkpoints by time ----------------------------------

@@ -182,6 +182,9 @@ class Delivery:
 
 
 def _time_of(frame: Frame) -> float:
-    """Seconds since the epoch, from the event id's first 48 bits."""
-    identity = orjson.loads(frame.body)["event_id"].replace("-", "")
-    return int(identity[:12], 16) / 1000
+    """Seconds since the epoch, from the event id's first 48 bits; now, for what is no record."""
+    try:
+        identity = orjson.loads(frame.body)["event_id"].replace("-", "")
+        return int(identity[:12], 16) / 1000
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return time.time()

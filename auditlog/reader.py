@@ -42,11 +42,21 @@ def next_batch(directory: Path, offsets: Mapping[str, int], limit: int) -> Batch
             break
         batch.frames.extend(records)
         batch.offsets[path.name] = offset
-        last = orjson.loads(records[-1].body)
-        batch.heads[str(last["chain"])] = Head(int(last["sequence"]), records[-1].digest, last["time"])
+        head = _head_of(records[-1])
+        if head is not None:
+            batch.heads[head[0]] = head[1]
         if len(batch.frames) >= limit:
             break
     return batch
+
+
+def _head_of(frame: Frame) -> tuple[str, Head] | None:
+    """None for what is no record, such as a block of a later version: the sink refuses it, and that is told."""
+    try:
+        record = orjson.loads(frame.body)
+        return str(record["chain"]), Head(int(record["sequence"]), frame.digest, record["time"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _read(path: Path, start: int, limit: int) -> tuple[list[Frame], int]:

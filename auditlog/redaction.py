@@ -137,11 +137,15 @@ class Redaction:
     def address(self, address: str) -> str | None:
         if self.ip == "keep":
             return address
-        if address not in self._addresses:
+        try:
+            return self._addresses[address]
+        except KeyError:
+            # Another thread may empty it at any moment: what was found is not read from there again.
+            redacted = self._redact_address(address)
             if len(self._addresses) >= ADDRESSES_REMEMBERED:
                 self._addresses.clear()
-            self._addresses[address] = self._redact_address(address)
-        return self._addresses[address]
+            self._addresses[address] = redacted
+            return redacted
 
     def _redact_address(self, address: str) -> str | None:
         if self.ip == "drop":

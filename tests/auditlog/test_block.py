@@ -1,6 +1,8 @@
 """A block's records can be read one by one and put together again, to the byte."""
 
 import os
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,12 @@ from hypothesis import strategies as st
 
 from auditlog import block
 from auditlog.block import BlockInconsistent, Occurrence
+from auditlog.carrier import carry_here
 from auditlog.chain import START, link
+from auditlog.delivery import Delivery, Undeliverable
+from auditlog.models import AuditRecord
 from auditlog.reader import next_batch
+from auditlog.redaction import Redaction
 from auditlog.segment import Frame, read_frames
 from auditlog.spool import segment_paths
 from tests.auditlog.blocks import occurrence, record_turn, words
@@ -281,3 +287,64 @@ def test_torn_block_is_no_record_at_all(make_recorder: MakeRecorder, spool: Path
     data = path.read_bytes().rstrip(b"\0")
     path.write_bytes(data[:-20])
     assert len(spooled_records(spool, "request_completed")) == 3
+
+
+@pytest.mark.django_db
+def test_block_of_a_later_version_is_set_aside_and_holds_nothing_up(
+    make_recorder: MakeRecorder, spool: Path
+) -> None:
+    """As after a step back to this version."""
+    recorder = make_recorder()
+    record_turn(recorder, 3)
+    aside: list[Undeliverable] = []
+    delivery = Delivery(spool, "database", carry_here, threading.Event(), aside.append, backoff_seconds=0)
+    assert delivery.step()
+    recorder._store(b'[2,3,{"anything":"else"}]', 3)
+    assert delivery.step()
+    record_turn(recorder, 2)
+    assert delivery.step()
+    assert [(one.sink, one.count) for one in aside] == [("database", 1)]
+    assert AuditRecord.objects.filter(event="request_completed").count() == 5
+
+
+def test_threads_that_record_beside_the_loop_lose_nothing(
+    make_recorder: MakeRecorder, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered of words and addresses is forgotten all the time here, in the middle of its use."""
+    monkeypatch.setattr("auditlog.record.WORDS_REMEMBERED", 1)
+    monkeypatch.setattr("auditlog.repeating.WORDS_REMEMBERED", 1)
+    monkeypatch.setattr("auditlog.redaction.ADDRESSES_REMEMBERED", 1)
+    recorder = make_recorder(
+        redaction=Redaction(salt=b"salt", ip="hash"), segment_bytes=1 << 20, limit_bytes=1 << 30
+    )
+
+    def addressed(number: int) -> dict[str, Any]:
+        return words(f"user{number}") | {"client_ip": f"10.0.0.{number % 200}", "host": f"host{number}"}
+
+    def beside() -> None:
+        while the_loop.is_alive():
+            recorder.record("request_completed", addressed(7))
+
+    def loop() -> None:
+        for turn in range(1000):
+            recorder.hold()
+            for number in range(10):
+                recorder.record_repeating(number, addressed, turn * 10 + number, occurrence(number), b"")
+            recorder.release()
+
+    the_loop = threading.Thread(target=loop)
+    other = threading.Thread(target=beside)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        the_loop.start()
+        other.start()
+        the_loop.join()
+        other.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert recorder.counters()["dropped"] == 0
+    recorder.close()
+    records = spooled_records(spool)
+    assert [record["sequence"] for record in records] == list(range(len(records)))
+    assert sum("block" in record for record in records) == 10_000

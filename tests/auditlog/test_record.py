@@ -179,3 +179,13 @@ def test_long_text_without_a_match_costs_linear_time() -> None:
     for _ in range(20):
         record(path="a.b-" * 500 + "@" + "a-" * 500, user_agent="%40" * 2000)
     assert time.perf_counter() - started < 2
+
+
+def test_address_is_redacted_though_another_thread_forgets_it_at_once() -> None:
+    class Forgetful(dict[str, str | None]):
+        def __setitem__(self, address: str, redacted: str | None) -> None:
+            """Emptied between this and the next look."""
+
+    redaction = Redaction(salt=b"salt", ip="truncate")
+    object.__setattr__(redaction, "_addresses", Forgetful())
+    assert redaction.address("192.0.2.77") == "192.0.2.0"
