@@ -18,7 +18,9 @@ app = Celery("gatehouse")
 app.conf.update(
     broker_url=settings.GATEWAY_CELERY_BROKER_URL or "memory://",
     # AMQP answers over the broker itself; Redis keeps them as keys that expire.
-    result_backend="rpc://" if settings.GATEWAY_CELERY_BROKER_URL.startswith("amqp") else None,
+    result_backend="gateway_site.amqp_results:BoundedResults"
+    if settings.GATEWAY_CELERY_BROKER_URL.startswith("amqp")
+    else None,
     task_serializer="json",
     result_serializer="json",
     accept_content=["json"],

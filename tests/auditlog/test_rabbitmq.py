@@ -1,5 +1,9 @@
 """RabbitMQ carries batches as Redis does: what is killed or away delays records and loses none."""
 
+import os
+import select
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +51,8 @@ def test_broker_that_is_away_delays_and_loses_nothing(
     writer = installation.start_writer("load")
     wait_until(lambda: len(installation.stored()) > 500, "records come through", 90)
     own_rabbitmq.stop()
-    wait_until(lambda: "no worker has answered" in shipper.log(), "the outage is noticed", 60)
+    # The task's 5 seconds, if one was under way, and the attempts to send: never as long as the outage.
+    wait_until(lambda: "no worker has answered" in shipper.log(), "the outage is noticed", 20)
     stored, answered = len(installation.stored()), len(installation.answered())
     wait_until(lambda: len(installation.answered()) > answered + 2000, "records go on being made", 60)
     assert len(installation.stored()) <= stored + 2000
@@ -55,3 +60,55 @@ def test_broker_that_is_away_delays_and_loses_nothing(
     writer.kill()
     installation.wait_until_shipped(120)
     installation.assert_each_once()
+
+
+# Sends a batch for each line it is given, and says how long it took.
+SEND = """
+import sys, time
+import django
+django.setup()
+import gateway_site.celery
+from auditlog.carrier import carry_by_celery
+from auditlog.segment import Frame
+from auditlog.sinks.sink import SinkUnavailable
+for line in sys.stdin:
+    began = time.monotonic()
+    try:
+        carry_by_celery("file", [Frame(bytes(32), b"{}")])
+    except SinkUnavailable:
+        print(time.monotonic() - began, flush=True)
+"""
+
+
+def test_batch_that_is_sent_in_an_outage_comes_back_soon(
+    tmp_path: Path, own_rabbitmq: RabbitmqServer
+) -> None:
+    """Celery by itself would try to declare its queue for answers for as long as the broker is away."""
+    settings = {
+        "GATEWAY_DATA_DIR": str(tmp_path),
+        "GATEWAY_CELERY_BROKER_URL": own_rabbitmq.url,
+        "GATEWAY_AUDIT_TASK_SECONDS": "3",
+    }
+    sender = subprocess.Popen(
+        [sys.executable, "-c", SEND],
+        env=os.environ | settings,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    assert sender.stdin is not None
+    assert sender.stdout is not None
+    try:
+        # Nobody works: this one waits for its answer until its time is up, over a good connection.
+        sender.stdin.write("\n")
+        assert 3 <= float(sender.stdout.readline()) < 10
+        own_rabbitmq.stop()
+        for _ in range(2):
+            sender.stdin.write("\n")
+            ready, _, _ = select.select([sender.stdout], [], [], 30)
+            assert ready, "sending waits for the broker"
+            assert float(sender.stdout.readline()) < 15
+    finally:
+        sender.kill()
+        sender.communicate()
