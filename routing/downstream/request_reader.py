@@ -111,7 +111,9 @@ class RequestReader(asyncio.Protocol):
         if self._url and not method:
             method = self._parser.get_method()
         elif self._head_bytes == len(data) and not method:
-            method = data[:40].lstrip(b"\r\n").partition(b" ")[0]
+            word, space, _ = data[:40].lstrip(b"\r\n").partition(b" ")
+            # Without the space behind it, it may be the half of another word that has come so far.
+            method = word if space else b""
         call = Call(self, self._scope(method, self._url))
         call.scope["problem"] = problem
         call.head_only = method == b"HEAD"

@@ -151,3 +151,15 @@ def test_method_that_is_none_is_refused_by_its_name(pieces: list[bytes]) -> None
     (refused,) = reader.calls
     assert refused.scope["method"] == "FETCH"
     assert refused.scope["problem"].code == "bad_method"
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_method_of_which_a_part_has_come_is_not_recorded_as_a_method(cut: int) -> None:
+    """Whoever reads the audit would take FETC for what was sent."""
+    reader = Reader()
+    sent = b"FETCH /x HTTP/1.1\r\n" + HOST + b"\r\n"
+    reader.feed(sent[:cut])
+    reader.feed(sent[cut:])
+    (call,) = reader.calls
+    assert call.scope["problem"].code == "bad_method"
+    assert call.scope["method"] in ("FETCH", "")
