@@ -16,12 +16,11 @@ from accounts.identity import CredentialNotLoaded, Identity, InvalidCredential, 
 from accounts.tickets import LIFETIME_SECONDS, TicketsUnavailable, ticket_book
 from auditlog import recorder as audit
 from routing.configuration_source import find_credential
+from routing.control_client import trusted_proxies
 from routing.pipeline.errors import CredentialInvalid, CredentialMissing, CredentialsUnavailable, GatewayError
 from routing.pipeline.exchange import Exchange
 from routing.pipeline.hygiene import Hygiene, HygieneLimits, read_scope, start_exchange
 from routing.runtime import static_identities
-from routing.snapshot import Rows, compile_snapshot
-from routing.snapshot_rows import read_settings
 
 
 class AskingDirectory(Directory):
@@ -90,9 +89,7 @@ def _issue(presented: Presented) -> str:
 
 def _hygiene() -> Hygiene:
     limits = HygieneLimits(settings.GATEWAY_MAX_HEADER_COUNT, settings.GATEWAY_MAX_HEADER_BYTES)
-    # By the snapshot's own reading of the row, faults included.
-    trusted = compile_snapshot(Rows(settings=read_settings())).trusted_proxies
-    return Hygiene(limits, trusted)
+    return Hygiene(limits, trusted_proxies())
 
 
 def _subject(identity: Identity) -> dict[str, Any]:
