@@ -7,6 +7,15 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 AUTH_MODES = ("gateway", "azure_ad", "dev")
 AZURE_SETTINGS = ("GATEWAY_AZURE_AD_TENANT_ID", "GATEWAY_AZURE_AD_CLIENT_ID", "GATEWAY_AZURE_AD_AUDIENCE")
+POSITIVE = (
+    "GATEWAY_MAX_BODY_BYTES",
+    "GATEWAY_ROUTE_TIMEOUT",
+    "GATEWAY_UPSTREAM_CONNECTIONS",
+    "GATEWAY_LOGIN_FAILURES",
+    "GATEWAY_LOGIN_LOCKOUT_SECONDS",
+)
+# Longer would be for ever: an administrator can be locked out by somebody else's failures.
+LONGEST_LOCKOUT_SECONDS = 30 * 86_400
 
 
 @register(Tags.security)
@@ -91,9 +100,17 @@ def check_values(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                     f"Use {' or '.join(choices)}.",
                 )
             )
-    for name in ("GATEWAY_MAX_BODY_BYTES", "GATEWAY_ROUTE_TIMEOUT", "GATEWAY_UPSTREAM_CONNECTIONS"):
+    for name in POSITIVE:
         if getattr(settings, name) <= 0:
             problems.append(_error("E021", f"{name} must be more than 0.", "Unset it for the default."))
+    if settings.GATEWAY_LOGIN_LOCKOUT_SECONDS > LONGEST_LOCKOUT_SECONDS:
+        problems.append(
+            _error(
+                "E023",
+                f"GATEWAY_LOGIN_LOCKOUT_SECONDS must be at most {LONGEST_LOCKOUT_SECONDS} (30 days).",
+                "Unset it for the default, 15 minutes.",
+            )
+        )
     for key in settings.GATEWAY_API_KEY:
         if len(key.strip()) < 16:
             problems.append(

@@ -31,6 +31,7 @@ CODES = {
     500: ("internal_error", "Something went wrong in the gateway."),
     503: ("unavailable", "The database can't be reached now."),
 }
+LOGIN_LOCKED_OUT = (429, "login_locked_out", "Too many failed sign-ins; try again later.")
 
 
 def envelope_response(request: HttpRequest, status: int) -> HttpResponse:
@@ -39,26 +40,26 @@ def envelope_response(request: HttpRequest, status: int) -> HttpResponse:
     return HttpResponse(body, status=status, content_type="application/json")
 
 
-def _is_admin(request: HttpRequest) -> bool:
+def is_admin(request: HttpRequest) -> bool:
     return request.path.startswith("/admin")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return defaults.bad_request(request, exception) if _is_admin(request) else envelope_response(request, 400)
+    return defaults.bad_request(request, exception) if is_admin(request) else envelope_response(request, 400)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if _is_admin(request):
+    if is_admin(request):
         return defaults.permission_denied(request, exception)
     return envelope_response(request, 403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return csrf.csrf_failure(request, reason) if _is_admin(request) else envelope_response(request, 403)
+    return csrf.csrf_failure(request, reason) if is_admin(request) else envelope_response(request, 403)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if _is_admin(request):
+    if is_admin(request):
         return defaults.page_not_found(request, exception)
     return envelope_response(request, 404)
 
@@ -69,7 +70,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     unavailable = database_unavailable(request, error) if isinstance(error, Exception) else None
     if unavailable is not None:
         return unavailable
-    return defaults.server_error(request) if _is_admin(request) else envelope_response(request, 500)
+    return defaults.server_error(request) if is_admin(request) else envelope_response(request, 500)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

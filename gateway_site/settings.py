@@ -126,6 +126,7 @@ INSTALLED_APPS = [
     "routing",
     "auditlog",
     "gateway_site",
+    "axes",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -138,6 +139,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "gateway_site.urls"
 ASGI_APPLICATION = "gateway_site.asgi.application"
@@ -172,6 +174,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.Principal"
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/admin/"
+AUTHENTICATION_BACKENDS = ["gateway_site.logins.backend.PasswordBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
@@ -186,6 +189,22 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+# --- lockout ------------------------------------------------------------------------------
+GATEWAY_LOGIN_FAILURES = env.int("GATEWAY_LOGIN_FAILURES", default=5)
+GATEWAY_LOGIN_LOCKOUT_SECONDS = env.int("GATEWAY_LOGIN_LOCKOUT_SECONDS", default=900)
+# Only what axes still does by itself: its table, its middleware, its signal.
+AXES_HANDLER = "gateway_site.logins.axes_handler.LoginHandler"
+AXES_LOCKOUT_CALLABLE = "gateway_site.logins.lockout_answer.answer_lockout"
+AXES_USERNAME_CALLABLE = "gateway_site.logins.axes_handler.username_key"
+AXES_CLIENT_IP_CALLABLE = "routing.control_client.client_of"
+AXES_COOLOFF_TIME = "gateway_site.logins.attempts.lockout_duration"
+AXES_FAILURE_LIMIT = GATEWAY_LOGIN_FAILURES
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
+AXES_DISABLE_ACCESS_LOG = True
+
+# --- language, time, files ----------------------------------------------------------------
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -266,7 +285,8 @@ LOGGING = {
     },
     "root": {"handlers": ["stdout"], "level": GATEWAY_LOG_LEVEL},
     # It logs every URL it asks for, query included.
-    "loggers": {"httpx": {"level": "WARNING"}},
+    # And axes calls it an error when a command signs in without a request.
+    "loggers": {"httpx": {"level": "WARNING"}, "axes": {"level": "CRITICAL"}},
 }
 
 # --- API ----------------------------------------------------------------------------------

@@ -27,6 +27,9 @@ REFUSED: dict[str, Any] = {
     "unknown-mode": ({"GATEWAY_AUTH_MODE": "none"}, "E010"),
     "azure-without-its-settings": ({"GATEWAY_AUTH_MODE": "azure_ad"}, "E011"),
     "log-format": ({"GATEWAY_LOG_FORMAT": "xml"}, "E020"),
+    "no-login-failures": ({"GATEWAY_LOGIN_FAILURES": 0}, "E021"),
+    "negative-lockout": ({"GATEWAY_LOGIN_LOCKOUT_SECONDS": -1}, "E021"),
+    "lockout-for-ever": ({"GATEWAY_LOGIN_LOCKOUT_SECONDS": 10**12}, "E023"),
     "underscores": ({"GATEWAY_UNDERSCORE_HEADERS": "keep"}, "E020"),
     "role": ({"GATEWAY_ROLE": "both"}, "E020"),
     "body-limit": ({"GATEWAY_MAX_BODY_BYTES": 0}, "E021"),
@@ -38,6 +41,9 @@ IN_DEVELOPMENT_TOO = {"unknown-mode", "log-format", "underscores", "role", "body
     "connections",
     "short-key",
     "azure-without-its-settings",
+    "no-login-failures",
+    "negative-lockout",
+    "lockout-for-ever",
 }
 
 
