@@ -180,8 +180,12 @@ class PrincipalAdmin(CsvAdmin, ConfigurationAdmin, UserAdmin):
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "user_permissions":
+            # Of the table of axes: to see the sign-in lockouts, and to lift them.
+            lockouts = Q(codename__in=["view_accessattempt", "delete_accessattempt"])
             kwargs["queryset"] = (
-                Permission.objects.filter(content_type__app_label__in=["accounts", "routing", "auditlog"])
+                Permission.objects.filter(
+                    lockouts | Q(content_type__app_label__in=["accounts", "routing", "auditlog"])
+                )
                 .exclude(codename__contains="historical")
                 .select_related("content_type")
             )

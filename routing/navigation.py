@@ -16,6 +16,7 @@ _ROOMS = (
             ("accounts.ApiKey", "API keys", "key"),
             ("accounts.Asset", "Assets", "inventory_2"),
             ("accounts.Grant", "Grants", "verified_user"),
+            ("axes.AccessAttempt", "Sign-in lockouts", "lock_clock"),
         ),
     ),
     (

@@ -192,3 +192,28 @@ def test_every_kind_of_page_runs_under_the_policy(
 def test_cookies_of_the_admin_stay_in_the_admin(admin: Page) -> None:
     cookies = {cookie["name"]: cookie["path"] for cookie in admin.context.cookies()}
     assert cookies == {"gatehouse_session": "/admin", "gatehouse_csrf": "/admin"}
+
+
+def test_who_is_locked_out_reads_why_and_is_unlocked(
+    admin: Page, complaints: list[str], control_plane: ControlPlane
+) -> None:
+    login = f"{control_plane.url}/admin/login/"
+    assert admin.context.browser is not None
+    stranger = admin.context.browser.new_context().new_page()
+    for _ in range(5):
+        stranger.goto(login)
+        stranger.fill("#id_username", "mallory")
+        stranger.fill("#id_password", "a wrong one")
+        stranger.click("button[type=submit]")
+    expect(stranger.get_by_text("Too many failed sign-ins")).to_be_visible()
+    expect(stranger.get_by_text("Try again in 15 minutes.")).to_be_visible()
+    stranger.get_by_role("link", name="Back to signing in").click()
+    expect(stranger.locator("#id_password")).to_be_visible()
+
+    admin.goto(f"{control_plane.url}/admin/")
+    admin.get_by_role("link", name="Sign-in lockouts").click()
+    admin.get_by_role("button", name="Unlock").click()
+    expect(admin.get_by_text("may sign in from 127.0.0.1 again.")).to_be_visible()
+    expect(admin.get_by_text("Nobody is locked out.")).to_be_visible()
+    assert complaints == []
+    stranger.context.close()
