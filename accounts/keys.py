@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
+from django.dispatch import Signal
 from django.utils import timezone
 
 from accounts.digests import PREFIX, digest_secret
@@ -17,6 +18,9 @@ PUBLIC_ID_BYTES = 6
 # An imported key shorter than this can be guessed on line.
 MINIMUM_IMPORTED_LENGTH = 16
 MAXIMUM_LENGTH = 512
+
+# Sent with `key` and `successor`, both rows, within the transaction that rotates.
+key_rotated = Signal()
 
 
 class IssuedKey(NamedTuple):
@@ -69,13 +73,15 @@ def rotate_key(key: ApiKey) -> IssuedKey:
     key.name = f"{old_name[:130]}.until-{stamp}"
     key.expires_at = min(key.expires_at, grace_ends) if key.expires_at else grace_ends
     key.save(update_fields=["name", "expires_at", "updated_at"])
-    return issue_key(
+    issued = issue_key(
         key.principal,
         old_name,
         scopes=key.scopes,
         allowed_cidrs=key.allowed_cidrs,
         expires_at=expiry,
     )
+    key_rotated.send(ApiKey, key=key, successor=issued.key)
+    return issued
 
 
 def revoke_key(key: ApiKey) -> None:

@@ -10,10 +10,12 @@ class GatewaySiteConfig(AppConfig):
 
     def ready(self) -> None:
         import gateway_site.checks  # noqa: F401 - registers the system checks
-        from gateway_site import audit_events
+        from gateway_site import audit_events, list_events, password_events
         from gateway_site.logins import events as login_events
 
         audit_events.connect()
+        list_events.connect()
+        password_events.connect()
         login_events.connect()
         if settings.GATEWAY_CELERY_BROKER_URL:
             # Makes it the current application, which shared tasks belong to.
