@@ -27,16 +27,18 @@ LISTS = (
 class _Change:
     """One field of one row within one transaction: `set()` removes and adds, and is one change."""
 
-    def __init__(self, owner: models.Model, field: str, old: list[str]) -> None:
+    def __init__(self, owner: models.Model, field: str) -> None:
         self.owner, self.field = owner, field
-        self.old = self.new = old
+        self.old = _names(owner, field)
         self.fields = change_fields(owner)
         if reason := getattr(owner, "_change_reason", None):
             self.fields["reason"] = reason
 
     def record(self) -> None:
-        if self.old != self.new:
-            changes = {self.field: {"old": self.old, "new": self.new}}
+        """Once committed: what a savepoint took back in between is not part of it."""
+        new = _names(self.owner, self.field)
+        if self.old != new:
+            changes = {self.field: {"old": self.old, "new": new}}
             event = f"{self.owner._meta.model_name}_changed"
             recorder.record(event, {**self.fields, "changes": changes})
 
@@ -66,19 +68,16 @@ def _relinked(
     **_: Any,
 ) -> None:
     """Called before and after each step of a change; `instance` is at the far side when `reverse`."""
+    if not action.startswith("pre_"):
+        return
     known: dict[tuple[str, Any], _Change] = getattr(instance, "_list_changes", {})
     pending = {key: change for key, change in known.items() if change.is_pending()}
-    if action.startswith("pre_"):
-        for row in _owners(owner, field, instance, reverse, pk_set):
-            if (field, row.pk) not in pending:
-                pending[field, row.pk] = change = _Change(row, field, _names(row, field))
-                # Django has begun a transaction for the step, if there was none.
-                transaction.on_commit(change.record)
-        instance._list_changes = pending  # type: ignore[attr-defined]
-        return
-    for change in pending.values():
-        if change.field == field:
-            change.new = _names(change.owner, field)
+    for row in _owners(owner, field, instance, reverse, pk_set):
+        if (field, row.pk) not in pending:
+            pending[field, row.pk] = change = _Change(row, field)
+            # Django has begun a transaction for the step, if there was none.
+            transaction.on_commit(change.record, robust=True)
+    instance._list_changes = pending  # type: ignore[attr-defined]
 
 
 def _owners(
@@ -91,9 +90,9 @@ def _owners(
 
 
 def _names(row: models.Model, field: str) -> list[str]:
-    """As stored now, past whatever was prefetched."""
-    fresh = type(row)._default_manager.only("pk").get(pk=row.pk)
-    return sorted(_name(each) for each in getattr(fresh, field).all())
+    """As stored now, past whatever was prefetched; none of a row that is gone."""
+    fresh = type(row)._default_manager.only("pk").filter(pk=row.pk).first()
+    return sorted(_name(each) for each in getattr(fresh, field).all()) if fresh else []
 
 
 def _name(row: models.Model) -> str:

@@ -96,6 +96,18 @@ def test_change_that_is_rolled_back_is_not_recorded_and_hides_no_later_one(
     assert changes(events, "roles") == [("alice", [], ["night-shift"])]
 
 
+def test_step_that_a_savepoint_took_back_is_not_part_of_the_change(
+    alice: Principal, night: Role, events: Events
+) -> None:
+    day = Role.objects.create(name="day-shift")
+    with transaction.atomic():
+        alice.roles.add(night)
+        with transaction.atomic():
+            alice.roles.add(day)
+            transaction.set_rollback(True)
+    assert changes(events, "roles") == [("alice", [], ["night-shift"])]
+
+
 def test_permissions_and_groups_are_named(alice: Principal, events: Events) -> None:
     alice.user_permissions.add(Permission.objects.get(codename="view_route"))
     alice.groups.add(Group.objects.create(name="old"))
