@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from gateway_site.errors import is_admin
 from gateway_site.logins.attempts import Attempt, attempt_of, forget, reserve
 
 # Chosen by a hash that differs from process to process: nobody can aim at somebody else's.
@@ -40,8 +41,11 @@ class PasswordBackend(AxesBackend):
                 request.login_refused = True
                 raise AxesBackendPermissionDenied("locked out")
             user = self._check(request, name, password)
-            if user is not None:
-                forget(attempt)
+            if user is None or (is_admin(request) and not user.is_staff):
+                # The admin's page refuses whoever may not sign in there as if the password were wrong:
+                # uncounted, it would be told from a wrong one by its sixth try.
+                return None
+            forget(attempt)
         return user
 
     async def aauthenticate(self, request: Any, **credentials: Any) -> Any:

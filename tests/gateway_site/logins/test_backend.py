@@ -120,6 +120,17 @@ def test_right_password_before_the_limit_clears_the_count(root: Principal) -> No
     assert AccessAttempt.objects.count() == 0
 
 
+def test_right_password_of_who_may_not_sign_in_there_is_told_from_no_wrong_one(
+    root: Principal, events: Events
+) -> None:
+    Principal.objects.create_user("alice", PASSWORD)
+    events.clear()
+    for password in ("wrong", PASSWORD):
+        answers = [sign_in("alice", password, f"10.0.0.{len(password)}") for _ in range(LIMIT)]
+        assert [answer.status_code for answer in answers] == [200] * (LIMIT - 1) + [429]
+    assert [event for event, _ in events].count("login_failed") == 2 * LIMIT
+
+
 @pytest.mark.parametrize("spelling", ["ROOT", " root", "ｒｏｏｔ", "ro\u200bot"])
 def test_another_spelling_gives_no_fresh_attempts(root: Principal, spelling: str) -> None:
     lock("root")
