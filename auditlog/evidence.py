@@ -9,6 +9,7 @@ import orjson
 from auditlog.chain import SigningKey
 from auditlog.models import AuditRecord
 from auditlog.verification import (
+    RETENTION_EVENTS,
     ChainVerifier,
     Expectations,
     Finding,
@@ -40,7 +41,7 @@ def verify_database(
 ) -> Iterator[Finding]:
     """Walk all chains in the database."""
     expectations = Expectations()
-    telling = AuditRecord.objects.filter(event__in=("chains_anchored", "retention_applied"))
+    telling = AuditRecord.objects.filter(event__in=("chains_anchored", *RETENTION_EVENTS))
     for body in telling.order_by("event_id").values_list("body", flat=True).iterator():
         expectations.learn(read_body(body))
     yield from _walk(_database_records(), keys, summary, expectations, progress)

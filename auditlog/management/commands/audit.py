@@ -1,4 +1,4 @@
-"""`manage.py audit ship|verify|tail|export`: the audit log from a terminal."""
+"""`manage.py audit ship|verify|tail|export|retention`: the audit log from a terminal."""
 
 import argparse
 import signal
@@ -21,7 +21,7 @@ _PERIOD = ("since", "until")
 
 
 class Command(BaseCommand):
-    help = "Ship the audit spool to its sinks; verify, follow or export the audit log."
+    help = "Ship the audit spool to its sinks; verify, follow, export or shorten the audit log."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -38,6 +38,11 @@ class Command(BaseCommand):
         export.add_argument("--since", type=_moment, help="time in ISO 8601; UTC without a zone")
         export.add_argument("--until", type=_moment)
         export.add_argument("--output", type=Path, help="default: standard output")
+        actions.add_parser(
+            "retention",
+            help="remove records older than GATEWAY_AUDIT_RETENTION_DAYS from the database now; "
+            "the shipper does so once a day",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         getattr(self, f"_{options['action']}")(argparse.Namespace(**options))
@@ -123,6 +128,19 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         recorder.record("audit_exported", _export_details(options, count))
         self.stderr.write(f"{count} records exported")
+
+    def _retention(self, options: argparse.Namespace) -> None:
+        from auditlog.retention import apply_retention
+
+        days = settings.GATEWAY_AUDIT_RETENTION_DAYS
+        if days <= 0:
+            self.stdout.write("GATEWAY_AUDIT_RETENTION_DAYS is 0: all records are kept.")
+            return
+        try:
+            removed = apply_retention(stop=_stopped_by_signals(), progress=self._progress("removed"))
+        except recorder.AuditUnavailable as error:
+            raise CommandError(f"Nothing was removed, as that can't be recorded: {error}.") from error
+        self.stdout.write(f"{removed} records older than {days} days removed")
 
     def _progress(self, verb: str) -> Any:
         """Say how far it is, on a terminal and to people only."""
