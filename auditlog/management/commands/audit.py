@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from auditlog import recorder
 from auditlog.sinks import open_sink
 from auditlog.sinks.sink import SinkMisconfigured
+from auditlog.verification import Finding, Summary
 
 MOST_FINDINGS = 100
 _PERIOD = ("since", "until")
@@ -27,7 +29,12 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("ship", help="bring records from the spool to the sinks until stopped")
         verify = actions.add_parser("verify", help="find removed, altered, reordered or inserted records")
-        verify.add_argument("--file", type=Path, help="a file of the file sink or of an export")
+        verify.add_argument(
+            "--file",
+            type=Path,
+            nargs="+",
+            help="all files of the file sink together, rotated ones too (FILE*), or an export in lines",
+        )
         tail = actions.add_parser("tail", help="show the last records of this host and new ones as they come")
         tail.add_argument("-n", "--lines", type=int, default=20)
         tail.add_argument("--json", action="store_true", help="whole records, one JSON object a line")
@@ -62,23 +69,20 @@ class Command(BaseCommand):
 
     def _verify(self, options: argparse.Namespace) -> None:
         from auditlog.configuration import verification_keys
-        from auditlog.evidence import verify_database, verify_file
-        from auditlog.verification import Summary
+        from auditlog.evidence import verify_database, verify_files
+        from auditlog.line_files import LinesUnreadable
 
-        summary, count = Summary(), 0
+        summary = Summary()
         keys, progress = verification_keys(), self._progress("verified")
-        if options.file is not None and not options.file.is_file():
-            raise CommandError(f"{options.file}: no such file")
         findings = (
-            verify_file(options.file, keys, summary, progress)
-            if options.file is not None
+            verify_files(options.file, keys, summary, progress)
+            if options.file
             else verify_database(keys, summary, progress)
         )
-        for finding in findings:
-            count += 1
-            if count <= MOST_FINDINGS:
-                place = f"chain {finding.chain} number {finding.sequence} event {finding.event_id or '-'}"
-                self.stdout.write(self.style.ERROR(f"{finding.kind}: {place}: {finding.text}"))
+        try:
+            count = self._show_findings(findings)
+        except LinesUnreadable as error:
+            raise CommandError(str(error)) from error
         self.stdout.write(
             f"{summary.records} records in {summary.chains} chains, {summary.checkpoints} checkpoints good, "
             f"{summary.unsigned} records after the last checkpoint of their chain"
@@ -86,6 +90,15 @@ class Command(BaseCommand):
         if count:
             raise CommandError(f"{count} findings: the audit log is not what was recorded.")
         self.stdout.write(self.style.SUCCESS("The audit log is whole."))
+
+    def _show_findings(self, findings: Iterable[Finding]) -> int:
+        count = 0
+        for finding in findings:
+            count += 1
+            if count <= MOST_FINDINGS:
+                place = f"chain {finding.chain} number {finding.sequence} event {finding.event_id or '-'}"
+                self.stdout.write(self.style.ERROR(f"{finding.kind}: {place}: {finding.text}"))
+        return count
 
     def _tail(self, options: argparse.Namespace) -> None:
         from auditlog.tail import POLL_SECONDS, SpoolTail, TailFilter
