@@ -196,6 +196,14 @@ def test_workers_are_marked_when_they_lag_or_fall_silent(admin: AdminClient, rou
         assert shown == [node]
 
 
+def test_workers_show_how_many_audit_records_they_dropped(admin: AdminClient) -> None:
+    now = timezone.now()
+    Worker.objects.create(node="lossy", pid=1, role="all", audit_dropped=4711, started_at=now, seen_at=now)
+    page = admin.page("/admin/routing/worker/")
+    assert "audit records dropped" in page.lower()
+    assert "4711" in page
+
+
 def test_workers_can_only_be_looked_at(admin: AdminClient) -> None:
     now = timezone.now()
     worker = Worker.objects.create(node="host", pid=1, role="all", started_at=now, seen_at=now)
