@@ -222,8 +222,8 @@ class WorkerAdmin(ModelAdmin):
         ordering="audit_dropped",
         label={"none": "success", "some": "danger"},
     )
-    def dropped(self, worker: Worker) -> tuple[str, int]:
-        return "some" if worker.audit_dropped else "none", worker.audit_dropped
+    def dropped(self, worker: Worker) -> tuple[str, str]:
+        return "some" if worker.audit_dropped else "none", str(worker.audit_dropped)
 
     @display(description="newest revision")
     def newest_revision(self, worker: Worker) -> int:

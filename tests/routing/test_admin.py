@@ -1,5 +1,6 @@
 """The pages of routes, services, settings and workers."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -198,10 +199,14 @@ def test_workers_are_marked_when_they_lag_or_fall_silent(admin: AdminClient, rou
 
 def test_workers_show_how_many_audit_records_they_dropped(admin: AdminClient) -> None:
     now = timezone.now()
-    Worker.objects.create(node="lossy", pid=1, role="all", audit_dropped=4711, started_at=now, seen_at=now)
+    for node, dropped in (("lossy", 4711), ("sound", 0)):
+        Worker.objects.create(
+            node=node, pid=1, role="all", audit_dropped=dropped, started_at=now, seen_at=now
+        )
     page = admin.page("/admin/routing/worker/")
     assert "audit records dropped" in page.lower()
-    assert "4711" in page
+    shown = re.findall(r'class="field-dropped.*?</td>', page, re.DOTALL)
+    assert [re.sub("<[^>]+>", "", cell).split()[-1] for cell in shown] == ["4711", "0"]
 
 
 def test_workers_can_only_be_looked_at(admin: AdminClient) -> None:
