@@ -1,7 +1,7 @@
 """Let programs ask the gateway's own API with an API key in a header.
 
-The key stands for its principal, so that the permissions of the admin decide. Its scopes are not looked
-at: they name what routes lead to.
+The key stands for its principal, so that the permissions of the admin decide. A key with scopes is refused:
+they name what routes lead to, and nothing here.
 """
 
 from django.contrib.auth.models import AnonymousUser

@@ -11,6 +11,7 @@ from tests.end_to_end.gateway_process import GatewayProcess
 from tests.end_to_end.raw_client import RawResponse, request_bytes
 from tests.services.deadline import wait_until
 from tests.services.postgresql import PostgresqlServer
+from tests.services.redis import RedisServer
 
 CREATE = """
 from django.contrib.auth.models import Permission
@@ -112,6 +113,18 @@ def test_records_that_a_worker_drops_are_counted_within_its_report(
     found = figures(ask(gateway, key))
     assert found["gatehouse_audit_recorded_total"] == 0
     assert found["gatehouse_worker_revision"] == found["gatehouse_configuration_revision"]
+
+
+def test_any_worker_answers_for_all(start_gateway: StartGateway, redis_server: RedisServer) -> None:
+    gateway = start_gateway(
+        configuration([], []),
+        environment={"GATEWAY_REDIS_URL": redis_server.url},
+        arguments=["--workers", "2"],
+    )
+    key = f"X-API-Key: {gateway.execute(CREATE, permissions=PERMISSIONS)['prometheus']}"
+    for _ in range(10):
+        answer = ask(gateway, key)
+        assert len(set(re.findall(rb'gatehouse_worker_revision.*pid="(\d+)"', answer.body))) == 2
 
 
 def test_data_plane_alone_has_no_metrics(start_gateway: StartGateway) -> None:
