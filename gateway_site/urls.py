@@ -4,11 +4,14 @@ from django.contrib import admin
 from django.urls import include, path
 
 from gateway_site import health
+from gateway_site.metrics_api import Metrics
 
 urlpatterns = [
     path("healthz", health.healthz),
     path("health", health.health),
     path("v1/health", health.readiness),
+    path("metrics", Metrics.as_view()),
+    path("v1/metrics", Metrics.as_view()),
     path("", include("auditlog.api.urls")),
     path("", include("routing.api.urls")),
     path("admin/", admin.site.urls),
