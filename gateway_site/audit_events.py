@@ -33,7 +33,7 @@ def connect() -> None:
     user_login_failed.connect(_login_failed, dispatch_uid="audit-login-failed")
     try:
         locked_out = import_string("axes.signals.user_locked_out")
-    except ImportError:
+    except (ImportError, RuntimeError):
         return
     locked_out.connect(_locked_out, dispatch_uid="audit-locked-out")
 
