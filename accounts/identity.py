@@ -81,6 +81,12 @@ class InvalidCredential(Exception):
         self.public_id = public_id
         self.principal = principal
 
+    @property
+    def described(self) -> str:
+        """The reason with the key and its owner, where they are known."""
+        owner = f" ({self.public_id} of {self.principal})" if self.public_id else ""
+        return self.reason + owner
+
 
 class CredentialNotLoaded(Exception):
     """The index can't tell: this digest has to be looked up in the database first."""

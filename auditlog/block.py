@@ -74,14 +74,14 @@ def expand(frame: Frame) -> list[Frame]:
     if not frame.body.startswith(_OPENING):
         return [frame]
     try:
-        return [Frame(frame.digest, body) for body in _expanded(frame.body)]
+        return [Frame(frame.digest, body, record) for body, record in _expanded(frame.body)]
     except (ValueError, TypeError, KeyError, IndexError):
         return [frame]
 
 
-def _expanded(body: bytes) -> list[bytes]:
+def _expanded(body: bytes) -> list[tuple[bytes, dict[str, Any]]]:
     _, count, (node, chain), first, words, which, occurrences = orjson.loads(body)
-    bodies = []
+    expanded = []
     for sequence, (index, occurrence) in enumerate(zip(which, occurrences, strict=True), start=first):
         at, request_id, trace_id, path, query, status, bytes_in, bytes_out, duration, upstream = occurrence
         record = {
@@ -106,8 +106,9 @@ def _expanded(body: bytes) -> list[bytes]:
         if upstream is not None:
             record["upstream_ms"] = upstream / 1000
         text = orjson.dumps(record)[:-1]
-        bodies.append(b'%b,"block":[%d,%d,"%08x"]}' % (text, first, count, zlib.crc32(text)))
-    return bodies
+        body = b'%b,"block":[%d,%d,"%08x"]}' % (text, first, count, zlib.crc32(text))
+        expanded.append((body, record))
+    return expanded
 
 
 def is_as_expanded(body: bytes, record: Mapping[str, Any]) -> bool:

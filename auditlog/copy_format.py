@@ -43,7 +43,7 @@ class CopyRows:
 
         Raises ValueError, KeyError, TypeError, AttributeError or struct.error when the body is no record.
         """
-        record = orjson.loads(frame.body)
+        record = frame.record or orjson.loads(frame.body)
         get = record.get
         event_id = _uuid_bytes(record["event_id"])
         chain = self._chains.get(record["chain"]) or self._learn_chain(record["chain"])

@@ -46,7 +46,15 @@ class DeliveryState:
 
     failed: int = 0
     last_error: str = ""
-    lag_seconds: float = 0.0
+    oldest: float | None = (
+        None  # when the first record was made that is still to be delivered, in epoch seconds
+    )
+
+    @property
+    def lag_seconds(self) -> float:
+        """It grows while a destination is down."""
+        oldest = self.oldest
+        return 0.0 if oldest is None else max(0.0, time.time() - oldest)
 
 
 class Delivery:
@@ -99,9 +107,9 @@ class Delivery:
         """Deliver one batch; False when there is none or it could not be delivered."""
         batch = next_batch(self._directory, self.cursor.offsets, BATCH_RECORDS)
         if not batch.frames:
-            self.state.lag_seconds = 0.0
+            self.state.oldest = None
             return False
-        self.state.lag_seconds = max(0.0, time.time() - _time_of(batch.frames[0]))
+        self.state.oldest = _time_of(batch.frames[0])
         aside = self._deliver(list(batch.frames))
         if aside is None:
             return False

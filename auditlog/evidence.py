@@ -1,14 +1,19 @@
-"""Bring stored records to the verifier, chain by chain: from the database, or from a file of lines."""
+"""Bring stored records to the verifier, chain by chain: from the database, or from files of lines."""
 
+import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
 import orjson
 
 from auditlog.chain import SigningKey
+from auditlog.line_files import LinesFile, open_lines
 from auditlog.models import AuditRecord
 from auditlog.verification import (
+    RETENTION_EVENTS,
     ChainVerifier,
     Expectations,
     Finding,
@@ -33,6 +38,8 @@ CHECKED_COLUMNS = (
 )
 _HASH_MEMBER = b',"hash":"'
 _HASH_CHARACTERS = 64
+# A batch that a sink got twice may lie this far back.
+RECENT_RECORDS = 2000
 
 
 def verify_database(
@@ -40,33 +47,71 @@ def verify_database(
 ) -> Iterator[Finding]:
     """Walk all chains in the database."""
     expectations = Expectations()
-    telling = AuditRecord.objects.filter(event__in=("chains_anchored", "retention_applied"))
+    telling = AuditRecord.objects.filter(event__in=("chains_anchored", *RETENTION_EVENTS))
     for body in telling.order_by("event_id").values_list("body", flat=True).iterator():
         expectations.learn(read_body(body))
     yield from _walk(_database_records(), keys, summary, expectations, progress)
 
 
-def verify_file(
-    path: Path, keys: Sequence[SigningKey], summary: Summary, progress: Callable[[int], None]
+def verify_files(
+    paths: Sequence[Path], keys: Sequence[SigningKey], summary: Summary, progress: Callable[[int], None]
 ) -> Iterator[Finding]:
-    """Walk the lines of a file sink or of an export. Holds all of the file in memory."""
-    expectations, stored, last = Expectations(), [], dict[str, int]()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            entry = _from_line(line)
-        except (ValueError, KeyError, TypeError):
-            yield Finding("altered", "", None, "", f"line {number} is no audit record")
-            continue
-        stored.append(entry)
-        expectations.learn(read_body(entry.body))
-        if entry.sequence < last.get(entry.chain, -1) and entry not in stored[-2000:-1]:
-            text = f"line {number} stands after a later record of its chain"
-            yield Finding("reordered", entry.chain, entry.sequence, entry.event_id, text)
-        last[entry.chain] = max(entry.sequence, last.get(entry.chain, -1))
-    # A sink that can't look up may hold a record twice: the same record is no finding.
-    stored.sort(key=lambda entry: (entry.chain, entry.sequence))
-    once = (entry for index, entry in enumerate(stored) if index == 0 or entry != stored[index - 1])
-    yield from _walk(once, keys, summary, expectations, progress)
+    """Walk the lines of exports or of a file sink, rotated and compressed ones together, in any order given.
+
+    Holds a place a record in memory, not the records. Raises LinesUnreadable.
+    """
+    expectations, places = Expectations(), list[tuple[str, int, int, int]]()
+    last, recent = dict[str, int](), deque[StoredRecord](maxlen=RECENT_RECORDS)
+    with ExitStack() as stack:
+        files = [stack.enter_context(open_lines(path)) for path in paths]
+        files.sort(key=_begin_of)
+        for index, file in enumerate(files):
+            for number, offset, line in _lines_of(file):
+                try:
+                    entry = _from_line(line)
+                except (ValueError, KeyError, TypeError):
+                    text = f"line {number} of {file.name} is no audit record"
+                    yield Finding("altered", "", None, "", text)
+                    continue
+                places.append((sys.intern(entry.chain), entry.sequence, index, offset))
+                expectations.learn(read_body(entry.body))
+                if entry.sequence < last.get(entry.chain, -1) and entry not in recent:
+                    text = f"line {number} of {file.name} stands after a later record of its chain"
+                    yield Finding("reordered", entry.chain, entry.sequence, entry.event_id, text)
+                last[entry.chain] = max(entry.sequence, last.get(entry.chain, -1))
+                recent.append(entry)
+        places.sort()
+        yield from _walk(_each_once(files, places), keys, summary, expectations, progress)
+
+
+def _lines_of(file: LinesFile) -> Iterator[tuple[int, int, bytes]]:
+    """Number, place and text of each line."""
+    offset = 0
+    file.seek(0)
+    for number, line in enumerate(file, start=1):
+        yield number, offset, line.rstrip(b"\n")
+        offset += len(line)
+
+
+def _begin_of(file: LinesFile) -> str:
+    """What orders files: the event id of the first line, which begins with its time."""
+    try:
+        return _from_line(file.readline().rstrip(b"\n")).event_id
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _each_once(
+    files: Sequence[LinesFile], places: Sequence[tuple[str, int, int, int]]
+) -> Iterator[StoredRecord]:
+    """A sink that can't look up may hold a record twice: the same record is no finding."""
+    before = None
+    for _, _, index, offset in places:
+        files[index].seek(offset)
+        entry = _from_line(files[index].readline().rstrip(b"\n"))
+        if entry != before:
+            yield entry
+        before = entry
 
 
 def _walk(

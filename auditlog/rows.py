@@ -38,7 +38,7 @@ def columns_of(frame: Frame) -> list[Any]:
 
     Raises ValueError, KeyError, TypeError or AttributeError when the body is no record.
     """
-    record = orjson.loads(frame.body)
+    record = frame.record or orjson.loads(frame.body)
     get = record.get
     status = get("status")
     return [

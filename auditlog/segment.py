@@ -15,7 +15,7 @@ import uuid
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SUFFIX = ".spool"
 # A segment that is allocated and locked but not begun: readers pass over it.
@@ -36,8 +36,11 @@ class SegmentUnreadable(Exception):
 
 
 class Frame(NamedTuple):
+    """`record` is what the body says, where whoever made the body knows: nobody has to parse it then."""
+
     digest: bytes
     body: bytes
+    record: dict[str, Any] | None = None
 
 
 class SegmentHeader(NamedTuple):

@@ -1,7 +1,7 @@
 """Ship the spool of this host to the sinks. One shipper a spool; a second one waits for its turn.
 
-A thread per sink delivers; this module starts them, removes what every sink has, anchors the heads
-of all chains in its own and reports figures.
+A thread per sink delivers and one applies the retention; this module starts them, removes what every
+sink has, anchors the heads of all chains in its own and reports figures.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from auditlog import recorder
+from auditlog import recorder, retention
 from auditlog.carrier import Carry, choose_carrier, close_sinks
 from auditlog.delivery import Delivery, Undeliverable
 from auditlog.models import ShipperStatus
@@ -102,6 +102,9 @@ class Shipper:
             threading.Thread(target=delivery.run, name=f"audit-{delivery.sink}", daemon=True)
             for delivery in self.deliveries
         ]
+        threads.append(
+            threading.Thread(target=retention.keep, args=(self._stop,), name="audit-retention", daemon=True)
+        )
         for thread in threads:
             thread.start()
         while not self._stop.wait(0.25):

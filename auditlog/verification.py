@@ -14,6 +14,8 @@ import orjson
 from auditlog.block import MOST_RECORDS, BlockInconsistent, collapse, is_as_expanded
 from auditlog.chain import START, SigningKey, link
 
+RETENTION_EVENTS = ("retention_started", "retention_applied")
+
 
 class Finding(NamedTuple):
     """Something wrong: `kind` is stable, `text` says it to a person."""
@@ -45,6 +47,8 @@ class Expectations:
     # chain -> (first sequence that is kept, hash of the last that was removed)
     begins: dict[str, tuple[int, str]] = field(default_factory=dict)
     retained_since: str = ""
+    # A removal has begun and has not said that it is done: of what it was to remove some may be left.
+    is_removing: bool = False
 
     def learn(self, record: Mapping[str, Any]) -> None:
         """Take note of an anchor or of an application of the retention period.
@@ -55,7 +59,8 @@ class Expectations:
             if record.get("event") == "chains_anchored":
                 for chain, (sequence, digest, time) in record["heads"].items():
                     self.anchors[chain, sequence] = (digest, time)
-            elif record.get("event") == "retention_applied":
+            elif record.get("event") in RETENTION_EVENTS:
+                self.is_removing = record["event"] == "retention_started"
                 self.retained_since = max(self.retained_since, record["before"])
                 for chain, (sequence, digest) in record["begins"].items():
                     if sequence >= self.begins.get(chain, (0, ""))[0]:
@@ -92,6 +97,11 @@ class ChainVerifier:
         self._begin, digest = expectations.begins.get(chain, (0, ""))
         self._expected = self._begin
         self._head: bytes | None = bytes.fromhex(digest) if digest else START
+        self._head_before_begin = self._head
+        self._is_removing = expectations.is_removing
+        if self._is_removing:
+            # What is to go may all be there still.
+            self._expected, self._head = 0, START
         self._unsigned = 0
         self._block = _OpenBlock()
         summary.chains += 1
@@ -100,6 +110,8 @@ class ChainVerifier:
         """Findings about the next record of the chain."""
         self._summary.records += 1
         record = read_body(stored.body)
+        if self._is_removing and stored.sequence > self._expected:
+            self._pass_over_removed(stored.sequence, record)
         yield from self._check_columns(stored, record)
         if stored.sequence < self._expected:
             yield self._finding(
@@ -138,6 +150,16 @@ class ChainVerifier:
             if sequence >= self._expected and time >= self._retained_since:
                 text = f"the chain ends before number {sequence}, which the shipper has seen"
                 yield Finding("removed", self._chain, sequence, "", text)
+
+    def _pass_over_removed(self, sequence: int, record: Mapping[str, Any]) -> None:
+        """A gap in the old part, while that is being removed, is no finding."""
+        is_old = str(record.get("time", "")) < self._retained_since
+        goes_on_at = sequence if is_old else min(sequence, self._begin)
+        if goes_on_at <= self._expected:
+            return
+        self._block.parted = True
+        self._expected = goes_on_at
+        self._head = self._head_before_begin if goes_on_at == self._begin else None
 
     def _check_place(self, stored: StoredRecord, record: dict[str, Any]) -> Iterator[Finding]:
         if stored.sequence > self._expected:

@@ -15,7 +15,9 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from routing.api.records import record_refusal
 from routing.envelope import error_body
+from routing.pipeline.errors import CredentialInvalid, CredentialMissing, GatewayError
 
 logger = logging.getLogger("gatehouse.control_plane")
 
@@ -74,7 +76,29 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exceptions in the envelope; the fields of a validation error stand in `details`."""
+    """DRF's exceptions and refusals in the envelope; the fields of a validation error stand in `details`."""
+    request = context["request"]._request
+    if isinstance(error, exceptions.NotAuthenticated):
+        error = CredentialMissing("no key was sent in a header")
+    elif isinstance(error, exceptions.AuthenticationFailed):
+        error = CredentialInvalid(str(error.detail))
+    response = _refused(error) if isinstance(error, GatewayError) else _excepted(error, context)
+    if response is None:
+        return None
+    envelope = response.data["error"]
+    envelope["request_id"] = getattr(request, "request_id", "")
+    if not getattr(request, "axes_locked_out", False):
+        # Else the middleware puts 429 in its place, and login_locked_out says so.
+        record_refusal(request, response.status_code, envelope["code"], error)
+    return response
+
+
+def _refused(error: GatewayError) -> Response:
+    headers = {name.decode(): value.decode() for name, value in error.headers}
+    return Response(_envelope(error.code, error.message, dict(error.details)), error.status, headers=headers)
+
+
+def _excepted(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):
@@ -86,11 +110,12 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     details = response.data if isinstance(error, exceptions.ValidationError) else {}
     if isinstance(error, exceptions.APIException) and not details:
         message = str(error.detail)
-    request_id = getattr(context["request"]._request, "request_id", "")
-    response.data = {
-        "error": {"code": code, "message": message, "request_id": request_id, "details": details}
-    }
+    response.data = _envelope(code, message, details)
     return response
+
+
+def _envelope(code: str, message: str, details: Any) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "request_id": "", "details": details}}
 
 
 def database_unavailable(request: HttpRequest, error: Exception) -> HttpResponse | None:

@@ -292,6 +292,12 @@ LOGGING = {
 # --- API ----------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "gateway_site.errors.exception_handler",
+    # The first one names the challenge of a 401.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "routing.api.authentication.KeyAuthentication",
+        "rest_framework.authentication.BasicAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],

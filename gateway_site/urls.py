@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
 from gateway_site import health
+from gateway_site.metrics_api import Metrics
 
 
 @transaction.non_atomic_requests
@@ -18,6 +19,8 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("health", health.health),
     path("v1/health", health.readiness),
+    path("metrics", Metrics.as_view()),
+    path("v1/metrics", Metrics.as_view()),
     path("", include("auditlog.api.urls")),
     path("", include("routing.api.urls")),
     path("admin/login/", login),

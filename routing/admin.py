@@ -201,7 +201,9 @@ class GatewaySettingsAdmin(ConfigurationAdmin):
 class WorkerAdmin(ModelAdmin):
     """What the data plane's processes say of themselves."""
 
-    list_display = ["node", "pid", "role", "state", "revision", "newest_revision", "seen_at", "problem"]
+    list_display = [
+        "node", "pid", "role", "state", "revision", "newest_revision", "dropped", "seen_at", "problem",
+    ]  # fmt: skip
     list_display_links = None
     list_filter = ["role"]
     search_fields = ["node"]
@@ -214,6 +216,14 @@ class WorkerAdmin(ModelAdmin):
     @display(description="state", label={"current": "success", "behind": "warning", "stale": "danger"})
     def state(self, worker: Worker) -> str:
         return worker_state(worker, worker.newest)
+
+    @display(
+        description="audit records dropped",
+        ordering="audit_dropped",
+        label={"none": "success", "some": "danger"},
+    )
+    def dropped(self, worker: Worker) -> tuple[str, str]:
+        return "some" if worker.audit_dropped else "none", str(worker.audit_dropped)
 
     @display(description="newest revision")
     def newest_revision(self, worker: Worker) -> int:

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import ApiKey, Asset, Grant, Membership, Principal, Role
 from accounts.revisions import current_revision
-from routing.admin import worker_state
+from routing.admin import STALE_AFTER, worker_state
 from routing.models import GatewaySettings, HeaderRule, RateLimit, Route, Service, Target, Worker
 
 SOON = timedelta(days=30)
@@ -28,7 +28,7 @@ _CHANGE_WORDS = {"+": "created", "~": "changed", "-": "deleted"}
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add `cards`, `access`, `workers` and `changes` to the page's context."""
+    """Add `cards`, `access`, `workers`, `droppers` and `changes` to the page's context."""
     return {
         **context,
         "title": "Dashboard",
@@ -36,6 +36,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "access": _routes_by_access(),
         "revision": current_revision(),
         "workers": list(_workers()),
+        "droppers": list(_droppers()),
         "changes": _latest_changes() if request.user.is_superuser else [],
     }
 
@@ -93,6 +94,11 @@ def _workers() -> Iterator[dict[str, Any]]:
     newest = current_revision()
     for worker in Worker.objects.all()[:100]:
         yield {"worker": worker, "state": worker_state(worker, newest)}
+
+
+def _droppers() -> QuerySet[Worker]:
+    """The live workers that have lost audit records since they started."""
+    return Worker.objects.filter(audit_dropped__gt=0, seen_at__gt=timezone.now() - STALE_AFTER)
 
 
 def _latest_changes() -> list[dict[str, Any]]:

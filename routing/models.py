@@ -344,6 +344,9 @@ class Worker(models.Model):
     role = models.CharField(max_length=10)
     revision = models.BigIntegerField(default=0)
     problem = models.TextField(blank=True)
+    # Since its start. The database knows the default too: a process of an older version writes its row still.
+    audit_recorded = models.BigIntegerField(default=0, db_default=0)
+    audit_dropped = models.BigIntegerField(default=0, db_default=0)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField(db_index=True)
 

@@ -1,4 +1,4 @@
-"""Write into the database which revision this process serves. Synchronous."""
+"""Write into the database which revision this process serves, and how its audit does. Synchronous."""
 
 import os
 import socket
@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from auditlog import recorder as audit
 from routing.key_usage import KeyUsage
 from routing.models import Worker
 
@@ -29,6 +30,7 @@ class WorkerReport:
 
     def write(self, revision: int, problem: str) -> None:
         now = timezone.now()
+        recorded, dropped = audit.figures()
         Worker.objects.update_or_create(
             node=self._node,
             pid=os.getpid(),
@@ -36,6 +38,8 @@ class WorkerReport:
                 "role": self._role,
                 "revision": revision,
                 "problem": problem,
+                "audit_recorded": recorded,
+                "audit_dropped": dropped,
                 "started_at": self._started_at,
                 "seen_at": now,
             },

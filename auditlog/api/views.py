@@ -4,22 +4,13 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.utils.decorators import method_decorator
 from rest_framework import exceptions
-from rest_framework.authentication import BasicAuthentication, SessionAuthentication
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from auditlog.api.cursors import make_cursor
+from auditlog.api.permissions import MayView
 from auditlog.api.questions import QuestionInvalid, read_question
 from auditlog.api.sources import choose_source
-
-
-class MayViewAudit(BasePermission):
-    """Staff with the permission to view audit records, as in the admin."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        user = request.user
-        return bool(user.is_active and user.is_staff and user.has_perm("auditlog.view_auditrecord"))
 
 
 # A refused password has to stay counted, and REST framework rolls back the transaction of what it refuses.
@@ -28,8 +19,8 @@ class AuditRecords(APIView):
     """The list. Answers `{"items": [...], "next_cursor": text or null}`."""
 
     http_method_names = ["get", "head", "options"]
-    authentication_classes = [BasicAuthentication, SessionAuthentication]
-    permission_classes = [MayViewAudit]
+    permission_classes = [MayView]
+    permission = "auditlog.view_auditrecord"
 
     def get(self, request: Request) -> HttpResponse:
         try:

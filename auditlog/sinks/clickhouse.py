@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 from django.conf import settings
 
+from auditlog import recorder
 from auditlog.api.questions import TEXTS, Question
 from auditlog.configuration import redaction_from_settings
 from auditlog.models import event_id_at
@@ -44,7 +45,7 @@ _TYPES = {
 def table_definition(retention_days: int) -> str:
     """The DDL: one row an event id, in order of time; expired rows go by themselves."""
     columns = ", ".join(f"{name} {_TYPES.get(name, 'String')}" for name in COLUMNS)
-    ttl = f" TTL toDateTime(time) + INTERVAL {retention_days} DAY" if retention_days > 0 else ""
+    ttl = f" TTL {_expiry(retention_days)}" if retention_days > 0 else ""
     indexes = ", ".join(
         f"INDEX by_{name} {name} TYPE bloom_filter GRANULARITY 4" for name in ("request_id", "principal")
     )
@@ -54,8 +55,13 @@ def table_definition(retention_days: int) -> str:
     )
 
 
+def _expiry(retention_days: int) -> str:
+    # As the server writes it back.
+    return f"toDateTime(time) + toIntervalDay({retention_days})"
+
+
 class ClickHouseSink:
-    """One client; the table is made at the first batch."""
+    """One client; the table is made at the first batch, and its TTL is the present setting from then on."""
 
     def __init__(self, dsn: str, retention_days: int) -> None:
         self._dsn, self._retention_days = dsn, retention_days
@@ -69,6 +75,7 @@ class ClickHouseSink:
             if self._client is None:
                 self._client = connect(self._dsn)
                 self._client.command(table_definition(self._retention_days))
+                self._apply_retention()
             if lines:
                 self._client.raw_insert(TABLE, COLUMNS, b"\n".join(lines), fmt="JSONEachRow")
         except (ClickHouseError, OSError) as error:
@@ -76,6 +83,19 @@ class ClickHouseSink:
             raise SinkUnavailable(f"{type(error).__name__}: {str(error)[:200]}") from error
         if refused:
             raise SinkRejected(refused)
+
+    def _apply_retention(self) -> None:
+        """The table may be of a time when the setting was another one: that it is changed is recorded."""
+        question = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
+        engine = str(self._client.command(question, parameters={"name": TABLE}))
+        wanted = f"TTL {_expiry(self._retention_days)}"
+        if self._retention_days > 0 and wanted not in engine:
+            self._client.command(f"ALTER TABLE {TABLE} MODIFY {wanted}")
+        elif self._retention_days <= 0 and " TTL " in engine:
+            self._client.command(f"ALTER TABLE {TABLE} REMOVE TTL")
+        else:
+            return
+        recorder.record("retention_set", {"sink": "clickhouse", "days": self._retention_days})
 
     def close(self) -> None:
         if self._client is not None:

@@ -185,7 +185,7 @@ def authenticate(world: World, exchange: Exchange, route: CompiledRoute, now: fl
             identity = method(presented, world.directory, now)
         except InvalidCredential as invalid:
             exchange.note("authenticate", "refuse", "%s: %s", name, invalid.reason)
-            raise CredentialInvalid(_reason(invalid)) from invalid
+            raise CredentialInvalid(invalid.described) from invalid
         if identity is not None:
             exchange.identity = identity
             if exchange.trace is not None:
@@ -201,11 +201,6 @@ def authenticate(world: World, exchange: Exchange, route: CompiledRoute, now: fl
     if exchange.presented.anything:
         raise CredentialInvalid("no authenticator of the route recognised what was sent")
     raise CredentialMissing("nothing was sent")
-
-
-def _reason(invalid: InvalidCredential) -> str:
-    owner = f" ({invalid.public_id} of {invalid.principal})" if invalid.public_id else ""
-    return invalid.reason + owner
 
 
 def _pass_own_authorization(world: World, exchange: Exchange, route: CompiledRoute) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from auditlog.chain import link
 from auditlog.configuration import signing_key
-from auditlog.evidence import verify_database, verify_file
+from auditlog.evidence import verify_database, verify_files
 from auditlog.models import AuditRecord
 from auditlog.reader import next_batch
 from auditlog.segment import Frame
@@ -224,7 +224,7 @@ def test_file_is_verified_line_by_line(
 ) -> None:
     path = tmp_path / "audit.jsonl"
     path.write_bytes(b"\n".join(tamper([json_line(frame) for frame in chain])) + b"\n")
-    assert {finding.kind for finding in verify_file(path, [signing_key()], Summary(), print)} == found
+    assert {finding.kind for finding in verify_files([path], [signing_key()], Summary(), print)} == found
 
 
 def test_block_that_the_retention_period_cut_verifies_as_far_as_it_is_kept(

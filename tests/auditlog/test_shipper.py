@@ -1,6 +1,7 @@
 """Records reach each sink once, whatever is killed or down in between."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,24 @@ def test_destination_that_is_down_is_tried_until_it_is_back(
     assert delivery.step()
     assert destination.sequences == list(range(11))
     assert (delivery.state.failed, delivery.state.last_error, aside) == (8, "", [])
+
+
+def test_lag_grows_while_a_destination_is_down_and_is_nothing_when_all_is_delivered(
+    make_recorder: MakeRecorder, deliver: Callable[[], Delivery], destination: StubDestination
+) -> None:
+    recorder = make_recorder()
+    recorder.record("request_completed", REQUEST, now=time.time() - 100)
+    delivery, lags = deliver(), list[float]()
+
+    def unavailable_for_a_while(frames: Sequence[Frame]) -> None:
+        lags.append(delivery.state.lag_seconds)
+        raise SinkUnavailable("down")
+
+    destination.faults = [unavailable_for_a_while] * 3
+    while delivery.step():
+        pass
+    assert 100 <= lags[0] < lags[1] < lags[2] < 110
+    assert delivery.state.lag_seconds == 0
 
 
 def test_cursor_moves_only_after_the_sink_has_acknowledged(

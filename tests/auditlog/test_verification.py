@@ -1,5 +1,6 @@
 """Tampering with stored records is found and named; honest operation is not."""
 
+import gzip
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from django.db import connection
 from auditlog import recorder as audit
 from auditlog.chain import link
 from auditlog.configuration import signing_key
-from auditlog.evidence import verify_database, verify_file
+from auditlog.evidence import verify_database, verify_files
 from auditlog.models import AuditRecord, ImmutableRecord
 from auditlog.reader import next_batch
 from auditlog.retention import apply_retention
@@ -151,7 +152,7 @@ def test_command_names_what_it_found_and_fails(
 def verify_lines(tmp_path: Path, lines: list[bytes]) -> set[str]:
     path = tmp_path / "audit.jsonl"
     path.write_bytes(b"\n".join(lines) + b"\n")
-    return {finding.kind for finding in verify_file(path, [signing_key()], Summary(), lambda count: None)}
+    return {finding.kind for finding in verify_files([path], [signing_key()], Summary(), lambda count: None)}
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,42 @@ def test_file_is_verified_line_by_line(
     lines = [json_line(frame) for frame in chain]
     assert verify_lines(tmp_path, tamper(lines)) <= found | ({"altered"} if found else set())
     assert (verify_lines(tmp_path, tamper(lines)) != set()) == bool(found)
+
+
+@pytest.fixture
+def rotated(chain: list[Frame], tmp_path: Path) -> list[Path]:
+    """As the file sink leaves them: the newest lines are in the file without a number."""
+    lines = [json_line(frame) + b"\n" for frame in chain]
+    paths = [tmp_path / name for name in ("audit.jsonl", "audit.jsonl.1.gz", "audit.jsonl.2.gz")]
+    paths[0].write_bytes(b"".join(lines[16:]))
+    # A batch that came twice, the first time just before the rotation.
+    paths[1].write_bytes(gzip.compress(b"".join(lines[6:16])))
+    paths[2].write_bytes(gzip.compress(b"".join(lines[:9])))
+    return paths
+
+
+def verified(paths: list[Path]) -> list[Finding]:
+    return list(verify_files(paths, [signing_key()], Summary(), lambda count: None))
+
+
+def test_rotated_files_verify_together_and_a_missing_one_is_found(rotated: list[Path]) -> None:
+    assert verified(rotated) == verified(rotated[::-1]) == []
+    assert [(found.kind, found.sequence) for found in verified([rotated[0], rotated[2]])] == [("removed", 16)]
+
+
+@pytest.mark.parametrize("fault", ["no such file", "cut off", "a directory", "no lines"])
+def test_file_that_can_not_be_verified_is_named(rotated: list[Path], fault: str, tmp_path: Path) -> None:
+    if fault == "no such file":
+        rotated[1].unlink()
+    elif fault == "cut off":
+        rotated[1].write_bytes(rotated[1].read_bytes()[:-12])
+    elif fault == "a directory":
+        rotated[1] = tmp_path
+    else:
+        rotated[1].write_bytes(bytes(range(256)) * 40)
+    names = "|".join((rotated[1].name, "findings"))
+    with pytest.raises(CommandError, match=names):
+        call_command("audit", "verify", "--file", *map(str, rotated))
 
 
 # --- what is allowed ------------------------------------------------------------------------

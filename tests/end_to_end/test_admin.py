@@ -217,3 +217,19 @@ def test_who_is_locked_out_reads_why_and_is_unlocked(
     expect(admin.get_by_text("Nobody is locked out.")).to_be_visible()
     assert complaints == []
     stranger.context.close()
+
+
+def test_lost_audit_records_are_said_on_the_first_page(
+    admin: Page, complaints: list[str], control_plane: ControlPlane
+) -> None:
+    control_plane.gateway.control.execute(
+        "from django.utils import timezone\nfrom routing.models import Worker\nnow = timezone.now()\n"
+        "Worker.objects.create(node='lossy', pid=7, role='data', audit_dropped=12, started_at=now, seen_at=now)\n"
+        "None"
+    )
+    admin.goto(f"{control_plane.url}/admin/")
+    notice = admin.get_by_role("alert")
+    expect(notice).to_contain_text("lossy:7 has dropped 12 since its start")
+    notice.get_by_role("link", name="records_dropped").click()
+    expect(admin).to_have_url(f"{control_plane.url}/admin/auditlog/auditrecord/?event=records_dropped")
+    assert complaints == []

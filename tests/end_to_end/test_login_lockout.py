@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -68,10 +69,14 @@ def at_once(calls: list[Callable[[], httpx.Response]]) -> Counter[int]:
         return Counter(future.result().status_code for future in [pool.submit(call) for call in calls])
 
 
+def login_records(gateway: GatewayProcess, address: str) -> list[dict[str, Any]]:
+    return [row for row in gateway.audit_records(client_ip=address) if row["event"].startswith("login_")]
+
+
 def recorded(gateway: GatewayProcess, address: str, count: int) -> Counter[str]:
-    """The events from an address, as soon as there are so many."""
+    """The sign-ins from an address, as soon as there are so many."""
     rows = wait_until(
-        lambda: (found := gateway.audit_records(client_ip=address)) and len(found) >= count and found,
+        lambda: len(found := login_records(gateway, address)) >= count and found,
         f"{count} records from {address}",
         timeout_seconds=20,
     )
@@ -92,6 +97,9 @@ def test_burst_gets_no_more_password_checks_than_the_limit(
     assert events["login_failed"] == LIMIT
     assert events["login_locked_out"] >= BURST - LIMIT
     assert way(locking, name, PASSWORD, address).status_code == 429
+    rejected = locking.audit_records(client_ip=address, event="api_key_rejected")
+    assert {row["status"] for row in rejected} <= {401}
+    assert len(rejected) <= LIMIT - 1
 
 
 def test_burst_under_many_names_gets_few_checks_beyond_the_limit_of_an_address(

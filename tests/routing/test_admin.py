@@ -1,5 +1,6 @@
 """The pages of routes, services, settings and workers."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -194,6 +195,18 @@ def test_workers_are_marked_when_they_lag_or_fall_silent(admin: AdminClient, rou
         node = next(name for name in states if f"is-{name}" in row)
         shown = [state for state in states if state in row.replace(f"is-{node}", "")]
         assert shown == [node]
+
+
+def test_workers_show_how_many_audit_records_they_dropped(admin: AdminClient) -> None:
+    now = timezone.now()
+    for node, dropped in (("lossy", 4711), ("sound", 0)):
+        Worker.objects.create(
+            node=node, pid=1, role="all", audit_dropped=dropped, started_at=now, seen_at=now
+        )
+    page = admin.page("/admin/routing/worker/")
+    assert "audit records dropped" in page.lower()
+    shown = re.findall(r'class="field-dropped.*?</td>', page, re.DOTALL)
+    assert [re.sub("<[^>]+>", "", cell).split()[-1] for cell in shown] == ["4711", "0"]
 
 
 def test_workers_can_only_be_looked_at(admin: AdminClient) -> None:

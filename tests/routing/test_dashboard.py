@@ -56,6 +56,28 @@ def test_a_worker_that_serves_an_older_revision_is_marked(admin: AdminClient) ->
     assert [row["state"] for row in context["workers"]] == ["behind"]
 
 
+def test_live_workers_that_lost_audit_records_are_named_with_what_to_do(admin: AdminClient) -> None:
+    now = timezone.now()
+    for node, dropped, seen_at in (
+        ("lossy", 7, now),
+        ("sound", 0, now),
+        ("gone", 9, now - timedelta(minutes=1)),
+    ):
+        Worker.objects.create(
+            node=node, pid=1, role="all", audit_dropped=dropped, started_at=now, seen_at=seen_at
+        )
+    assert [worker.node for worker in context_of(admin)["droppers"]] == ["lossy"]
+    page = admin.page("/admin/")
+    assert "lossy:1 has dropped 7 since" in page
+    assert "GATEWAY_AUDIT_SPOOL_BYTES" in page
+    assert "event=records_dropped" in page
+    assert "sound:1 has dropped" not in page
+
+
+def test_no_loss_is_no_notice(admin: AdminClient) -> None:
+    assert "have been lost" not in admin.page("/admin/")
+
+
 def test_the_latest_changes_name_who_and_what_deletions_too(admin: AdminClient) -> None:
     asset = Asset.objects.create(name="orders")
     admin.post(f"/admin/accounts/asset/{asset.pk}/delete/", {"post": "yes"})

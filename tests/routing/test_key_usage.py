@@ -1,6 +1,6 @@
 """When a key was last used is written past everything that a change of configuration sets off."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -8,7 +8,7 @@ from accounts.keys import issue_key
 from accounts.models import ApiKey, Principal
 from accounts.revisions import current_revision
 from routing import key_usage
-from routing.key_usage import KeyUsage
+from routing.key_usage import KeyUsage, write_use
 
 NOW = 1_700_000_000.0
 
@@ -55,3 +55,12 @@ def test_key_deleted_meanwhile_is_passed_over(key: ApiKey) -> None:
     key.delete()
     usage.write()
     assert not ApiKey.objects.exists()
+
+
+@pytest.mark.django_db
+def test_use_outside_the_data_plane_is_written_at_once_and_then_once_a_minute(key: ApiKey) -> None:
+    first = datetime.fromtimestamp(NOW, UTC)
+    for seconds, written in ((0, 0), (59, 0), (61, 61), (62, 61)):
+        write_use(key.pk, first + timedelta(seconds=seconds))
+        key.refresh_from_db()
+        assert key.last_used_at == first + timedelta(seconds=written)

@@ -12,6 +12,7 @@ from django.db import DatabaseError
 
 from accounts.keys import issue_key, revoke_key
 from accounts.models import Asset, Principal
+from auditlog import recorder as audit
 from routing import configuration_source
 from routing.models import Route, Service, Worker
 from routing.replica import Replica
@@ -232,6 +233,21 @@ def test_worker_row_says_what_is_served_and_goes_with_its_process(tmp_path: Path
             assert "route 'r'" in problem
             await replica.stop()
             assert await in_thread(row) is None
+
+    run(scenario())
+
+
+def test_worker_row_says_how_many_audit_records_were_stored_and_dropped(tmp_path: Path) -> None:
+    def row() -> Any:
+        return Worker.objects.values_list("audit_recorded", "audit_dropped").get()
+
+    async def scenario() -> None:
+        before = audit.figures()
+        async with replica_of_the_database(tmp_path, report=WorkerReport) as (replica, _):
+            audit.record("sign_of_life", {})
+            await replica.catch_up()
+            assert await in_thread(row) == audit.figures() == (before[0] + 1, before[1])
+            await replica.stop()
 
     run(scenario())
 

@@ -1,9 +1,10 @@
-"""`manage.py audit ship|verify|tail|export`: the audit log from a terminal."""
+"""`manage.py audit ship|verify|tail|export|retention`: the audit log from a terminal."""
 
 import argparse
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,19 +16,25 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from auditlog import recorder
 from auditlog.sinks import open_sink
 from auditlog.sinks.sink import SinkMisconfigured
+from auditlog.verification import Finding, Summary
 
 MOST_FINDINGS = 100
 _PERIOD = ("since", "until")
 
 
 class Command(BaseCommand):
-    help = "Ship the audit spool to its sinks; verify, follow or export the audit log."
+    help = "Ship the audit spool to its sinks; verify, follow, export or shorten the audit log."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("ship", help="bring records from the spool to the sinks until stopped")
         verify = actions.add_parser("verify", help="find removed, altered, reordered or inserted records")
-        verify.add_argument("--file", type=Path, help="a file of the file sink or of an export")
+        verify.add_argument(
+            "--file",
+            type=Path,
+            nargs="+",
+            help="all files of the file sink together, rotated ones too (FILE*), or an export in lines",
+        )
         tail = actions.add_parser("tail", help="show the last records of this host and new ones as they come")
         tail.add_argument("-n", "--lines", type=int, default=20)
         tail.add_argument("--json", action="store_true", help="whole records, one JSON object a line")
@@ -38,6 +45,11 @@ class Command(BaseCommand):
         export.add_argument("--since", type=_moment, help="time in ISO 8601; UTC without a zone")
         export.add_argument("--until", type=_moment)
         export.add_argument("--output", type=Path, help="default: standard output")
+        actions.add_parser(
+            "retention",
+            help="remove records older than GATEWAY_AUDIT_RETENTION_DAYS from the database now; "
+            "the shipper does so once a day",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         getattr(self, f"_{options['action']}")(argparse.Namespace(**options))
@@ -57,23 +69,20 @@ class Command(BaseCommand):
 
     def _verify(self, options: argparse.Namespace) -> None:
         from auditlog.configuration import verification_keys
-        from auditlog.evidence import verify_database, verify_file
-        from auditlog.verification import Summary
+        from auditlog.evidence import verify_database, verify_files
+        from auditlog.line_files import LinesUnreadable
 
-        summary, count = Summary(), 0
+        summary = Summary()
         keys, progress = verification_keys(), self._progress("verified")
-        if options.file is not None and not options.file.is_file():
-            raise CommandError(f"{options.file}: no such file")
         findings = (
-            verify_file(options.file, keys, summary, progress)
-            if options.file is not None
+            verify_files(options.file, keys, summary, progress)
+            if options.file
             else verify_database(keys, summary, progress)
         )
-        for finding in findings:
-            count += 1
-            if count <= MOST_FINDINGS:
-                place = f"chain {finding.chain} number {finding.sequence} event {finding.event_id or '-'}"
-                self.stdout.write(self.style.ERROR(f"{finding.kind}: {place}: {finding.text}"))
+        try:
+            count = self._show_findings(findings)
+        except LinesUnreadable as error:
+            raise CommandError(str(error)) from error
         self.stdout.write(
             f"{summary.records} records in {summary.chains} chains, {summary.checkpoints} checkpoints good, "
             f"{summary.unsigned} records after the last checkpoint of their chain"
@@ -81,6 +90,15 @@ class Command(BaseCommand):
         if count:
             raise CommandError(f"{count} findings: the audit log is not what was recorded.")
         self.stdout.write(self.style.SUCCESS("The audit log is whole."))
+
+    def _show_findings(self, findings: Iterable[Finding]) -> int:
+        count = 0
+        for finding in findings:
+            count += 1
+            if count <= MOST_FINDINGS:
+                place = f"chain {finding.chain} number {finding.sequence} event {finding.event_id or '-'}"
+                self.stdout.write(self.style.ERROR(f"{finding.kind}: {place}: {finding.text}"))
+        return count
 
     def _tail(self, options: argparse.Namespace) -> None:
         from auditlog.tail import POLL_SECONDS, SpoolTail, TailFilter
@@ -123,6 +141,19 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         recorder.record("audit_exported", _export_details(options, count))
         self.stderr.write(f"{count} records exported")
+
+    def _retention(self, options: argparse.Namespace) -> None:
+        from auditlog.retention import apply_retention
+
+        days = settings.GATEWAY_AUDIT_RETENTION_DAYS
+        if days <= 0:
+            self.stdout.write("GATEWAY_AUDIT_RETENTION_DAYS is 0: all records are kept.")
+            return
+        try:
+            removed = apply_retention(stop=_stopped_by_signals(), progress=self._progress("removed"))
+        except recorder.AuditUnavailable as error:
+            raise CommandError(f"Nothing was removed, as that can't be recorded: {error}.") from error
+        self.stdout.write(f"{removed} records older than {days} days removed")
 
     def _progress(self, verb: str) -> Any:
         """Say how far it is, on a terminal and to people only."""

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from auditlog.api.questions import Question
-from auditlog.sinks.clickhouse import ClickHouseSink, find_records, table_definition
+from auditlog.sinks.clickhouse import ClickHouseSink, find_records
 from auditlog.sinks.sink import SinkUnavailable
 from tests.auditlog.clickhouse_server import ClickHouseServer
 from tests.auditlog.frames import make_frames
@@ -69,6 +69,27 @@ def test_server_that_is_down_is_an_outage_and_comes_back(
     assert len(answered()) == 2
 
 
-def test_expired_rows_go_by_themselves_unless_kept_for_ever() -> None:
-    assert "INTERVAL 30 DAY" in table_definition(30)
-    assert "TTL" not in table_definition(0)
+def expiry(server: ClickHouseServer) -> str:
+    definition = str(server.session.query("SHOW CREATE TABLE gatehouse_audit", "TSVRaw"))
+    return definition.partition("\nTTL ")[2].partition("\n")[0]
+
+
+def test_expired_rows_go_by_themselves_by_the_present_setting_and_its_change_is_recorded(
+    sink: ClickHouseSink, server: ClickHouseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, Any]] = []
+    monkeypatch.setattr("auditlog.recorder.record", lambda event, fields: told.append((event, fields)))
+    for days, expected in ((365, "toIntervalDay(365)"), (30, "toIntervalDay(30)"), (0, ""), (7, "(7)")):
+        changed = ClickHouseSink(server.url, days)
+        changed.deliver(make_frames(1))
+        changed.close()
+        assert expected in expiry(server)
+        assert bool(expiry(server)) == bool(expected)
+    # The first of them has made the table.
+    assert [fields["days"] for event, fields in told if event == "retention_set"] == [30, 0, 7]
+    changed = ClickHouseSink(server.url, 7)
+    changed.deliver(make_frames(1, start=1_000_000_000))
+    changed.close()
+    assert len(told) == 3
+    server.session.query("OPTIMIZE TABLE gatehouse_audit FINAL")
+    assert len(answered()) == 4
