@@ -14,6 +14,7 @@ from django.db.models.signals import m2m_changed
 from accounts.models import Principal
 from auditlog import recorder
 from gateway_site.audit_origin import change_fields
+from routing.configuration_file.writing import rows_linked
 from routing.models import Route
 
 LISTS = (
@@ -44,7 +45,8 @@ class _Change:
 
     def is_pending(self) -> bool:
         """Whether the transaction that it was made in still goes on: a rollback forgets it."""
-        return any(callback == self.record for _, callback, _ in connection.run_on_commit)
+        # From its end: an import may have thousands before it.
+        return any(callback == self.record for _, callback, _ in reversed(connection.run_on_commit))
 
 
 def connect() -> None:
@@ -55,6 +57,7 @@ def connect() -> None:
             weak=False,
             dispatch_uid=f"audit-list-{owner._meta.label}-{field}",
         )
+    rows_linked.connect(_linked, dispatch_uid="audit-list-in-bulk")
 
 
 def _relinked(
@@ -78,6 +81,16 @@ def _relinked(
             # Django has begun a transaction for the step, if there was none.
             transaction.on_commit(change.record, robust=True)
     instance._list_changes = pending  # type: ignore[attr-defined]
+
+
+def _linked(
+    sender: Any, row: models.Model, field: str, targets: Iterable[models.Model], reason: str, **_: Any
+) -> None:
+    """A new row's list, written in bulk past Django's signal."""
+    changes = {field: {"old": [], "new": sorted(_name(each) for each in targets)}}
+    fields = {**change_fields(row), "changes": changes, "reason": reason}
+    event = f"{row._meta.model_name}_changed"
+    transaction.on_commit(lambda: recorder.record(event, fields))
 
 
 def _owners(

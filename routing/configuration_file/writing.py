@@ -1,6 +1,8 @@
 """Write planned rows, with their history, inside the caller's transaction. Decides nothing."""
 
 from django.db.models import Model
+from django.dispatch import Signal
+from simple_history.signals import post_create_historical_record
 from simple_history.utils import bulk_create_with_history
 
 from accounts.models import ApiKey, Asset, Grant, Membership, Principal, Role
@@ -27,6 +29,9 @@ _CREATION_ORDER: tuple[type[Model], ...] = (
 _DELETION_ORDER: tuple[type[Model], ...] = (Route, Service, Grant, Asset, ApiKey, Principal, Role)
 _BATCH = 500
 
+# Sent for each new row with `row`, `field`, `targets` and `reason`: m2m_changed is not, in bulk.
+rows_linked = Signal()
+
 
 def write_operations(operations: Operations, reason: str) -> None:
     """Write all of it. `reason` is what the history of each row says."""
@@ -37,6 +42,7 @@ def write_operations(operations: Operations, reason: str) -> None:
         if rows:
             bulk_create_with_history(rows, model, batch_size=_BATCH, default_change_reason=reason)
             record_rows(rows)
+            _announce(model, rows, reason)
     for update in operations.updated:
         update.row._change_reason = reason
         # Validated by the plan already, and without a query a rule.
@@ -46,6 +52,17 @@ def write_operations(operations: Operations, reason: str) -> None:
         for row in operations.pruned:
             if type(row) is model:
                 _delete(row, reason)
+
+
+def _announce(model: type[Model], rows: list[Model], reason: str) -> None:
+    """Tell of each new row what simple_history tells of one that is saved, and not of those made in bulk."""
+    history = model.history.model
+    for row in rows:
+        values = {field.attname: getattr(row, field.attname) for field in history.tracked_fields}
+        record = history(history_type="+", history_change_reason=reason, **values)
+        post_create_historical_record.send(
+            history, instance=row, history_instance=record, history_user=None, history_change_reason=reason
+        )
 
 
 def _link(operations: Operations, reason: str) -> None:
@@ -60,6 +77,8 @@ def _link(operations: Operations, reason: str) -> None:
             getattr(link.row, link.field).set(link.targets)
     for (model, field), links in new.items():
         _link_new(model, field, links)
+        for link in links:
+            rows_linked.send(model, row=link.row, field=field, targets=link.targets, reason=reason)
 
 
 def _link_new(model: type[Model], field: str, links: list[Link]) -> None:

@@ -11,6 +11,7 @@ from accounts.keys import IssuedKey, issue_key, revoke_key, rotate_key
 from accounts.models import Asset, Principal, Role
 from auditlog import recorder as audit
 from tests.auditlog.conftest import KEY
+from tests.routing.configuration_file.documents import apply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PASSWORD = "a long enough pass phrase"
@@ -142,3 +143,27 @@ def test_change_in_the_admin_says_who_and_from_where(
     assert created["origin"] == "control_plane"
     assert (created["request_id"], created["method"]) == ("request-1", "POST")
     assert created["user_agent"] == "browser"
+
+
+def test_rows_of_a_configuration_file_are_recorded_with_their_lists(events: Events) -> None:
+    apply(
+        {
+            "version": 1,
+            "roles": [{"name": "night-shift", "permissions": ["orders:read"]}],
+            "principals": [
+                {
+                    "name": "alice",
+                    "roles": ["night-shift"],
+                    "api_keys": [{"name": "laptop", "secret": "an-imported-secret-of-theirs"}],
+                }
+            ],
+        }
+    )
+    (principal,) = named(events, "principal_created")
+    assert principal["object_name"] == "alice"
+    assert principal["reason"]
+    assert named(events, "role_created")[0]["changes"]["permissions"] == ["orders:read"]
+    (changed,) = named(events, "principal_changed")
+    assert changed["changes"] == {"roles": {"old": [], "new": ["night-shift"]}}
+    assert named(events, "api_key_created")[0]["object_name"].startswith("laptop (")
+    assert "an-imported-secret" not in repr(events)
