@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 REMOVED = "***"
@@ -132,13 +133,17 @@ class Redaction:
     def method(self, method: str) -> str:
         return method if method in METHODS else REMOVED
 
-    def log_words(self, method: str, path: str, request_id: str) -> tuple[str, str, str]:
-        """A client's words as a line of the access log may show them."""
+    def log_words(
+        self, method: str, path: str, request_id: str, more: dict[str, Any] | None
+    ) -> tuple[str, str, str, dict[str, Any] | None]:
+        """A client's words as a line of the access log may show them; `more` may quote it, too."""
         if self.needs_look(path):
             path = self.path_text(path)
         if self.may_hide(request_id):
             request_id = self.text(request_id)
-        return self.method(method), path, request_id
+        if more:
+            more = {name: self.text(word) if isinstance(word, str) else word for name, word in more.items()}
+        return self.method(method), path, request_id, more
 
     def path_text(self, path: str) -> str:
         """A path: as free text, then the segments that match a configured pattern by policy."""
