@@ -4,6 +4,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from auditlog.verification import (
 
 # Columns whose change would mislead a reader; the rest of them is `body` itself.
 CHECKED_COLUMNS = (
+    "time",
     "event",
     "node",
     "request_id",
@@ -40,6 +42,8 @@ _HASH_MEMBER = b',"hash":"'
 _HASH_CHARACTERS = 64
 # A batch that a sink got twice may lie this far back.
 RECENT_RECORDS = 2000
+# What a line that is none makes of its reading.
+_NO_RECORD = (ValueError, KeyError, TypeError, OverflowError)
 
 
 def verify_database(
@@ -69,9 +73,9 @@ def verify_files(
             for number, offset, line in _lines_of(file):
                 try:
                     entry = _from_line(line)
-                except (ValueError, KeyError, TypeError):
-                    text = f"line {number} of {file.name} is no audit record"
-                    yield Finding("altered", "", None, "", text)
+                except _NO_RECORD as error:
+                    text = f"line {number} of {file.name} is no audit record: {error}"
+                    yield _about_broken(line, text)
                     continue
                 places.append((sys.intern(entry.chain), entry.sequence, index, offset))
                 expectations.learn(read_body(entry.body))
@@ -97,7 +101,7 @@ def _begin_of(file: LinesFile) -> str:
     """What orders files: the event id of the first line, which begins with its time."""
     try:
         return _from_line(file.readline().rstrip(b"\n")).event_id
-    except (ValueError, KeyError, TypeError):
+    except _NO_RECORD:
         return ""
 
 
@@ -136,23 +140,43 @@ def _walk(
 def _database_records() -> Iterator[StoredRecord]:
     fields = ("chain", "sequence", "event_id", "body", "hash", *CHECKED_COLUMNS)
     rows = AuditRecord.objects.order_by("chain", "sequence").values_list(*fields)
-    for chain, sequence, event_id, body, digest, *columns in rows.iterator(chunk_size=2000):
+    for chain, sequence, event_id, body, digest, time, *columns in rows.iterator(chunk_size=2000):
         yield StoredRecord(
             str(chain),
             sequence,
             str(event_id),
             body.encode(),
             bytes(digest),
-            dict(zip(CHECKED_COLUMNS, columns, strict=True)),
+            dict(zip(CHECKED_COLUMNS, (_time_text(time), *columns), strict=True)),
         )
 
 
+def _time_text(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
 def _from_line(line: bytes) -> StoredRecord:
-    """Undo sinks.sink.json_line. Raises ValueError, KeyError or TypeError."""
+    """Undo sinks.sink.json_line, to the letter. Raises ValueError, KeyError, TypeError or OverflowError."""
     position = len(line) - len(_HASH_MEMBER) - _HASH_CHARACTERS - 2
     if line[position : position + len(_HASH_MEMBER)] != _HASH_MEMBER:
         raise ValueError("no hash at its end")
     record = orjson.loads(line)
     body = line[:position] + b"}"
     chain, sequence, event_id = str(record["chain"]), int(record["sequence"]), str(record["event_id"])
-    return StoredRecord(chain, sequence, event_id, body, bytes.fromhex(record["hash"]), {})
+    digest = bytes.fromhex(record["hash"])
+    if digest.hex() != record["hash"]:
+        raise ValueError("its hash is not written as it was")
+    return StoredRecord(chain, sequence, event_id, body, digest, {})
+
+
+def _about_broken(line: bytes, text: str) -> Finding:
+    """Named by what it still says."""
+    record = read_body(line)
+    sequence = record.get("sequence")
+    return Finding(
+        "altered",
+        str(record.get("chain", "")),
+        sequence if isinstance(sequence, int) else None,
+        str(record.get("event_id", "")),
+        text,
+    )

@@ -13,7 +13,10 @@ import orjson
 
 from auditlog.block import MOST_RECORDS, BlockInconsistent, collapse, is_as_expanded
 from auditlog.chain import START, SigningKey, link
+from auditlog.rows import COLUMNS, columns_of
+from auditlog.segment import Frame
 
+_NO_COLUMN = object()
 RETENTION_EVENTS = ("retention_started", "retention_applied")
 
 
@@ -28,7 +31,7 @@ class Finding(NamedTuple):
 
 
 class StoredRecord(NamedTuple):
-    """A record as a sink keeps it. `columns` are its searchable copies, where the sink has any."""
+    """A record as a sink keeps it. `columns` are its searchable copies, as rows.py makes them, if it has any."""
 
     chain: str
     sequence: int
@@ -180,7 +183,8 @@ class ChainVerifier:
     def _check_columns(self, stored: StoredRecord, record: dict[str, Any]) -> Iterator[Finding]:
         if stored.event_id != record.get("event_id"):
             yield self._finding("altered", stored, "its event id is not the one that was hashed")
-        changed = [name for name, value in stored.columns.items() if not _same(value, record.get(name))]
+        columns = _columns(stored, record) if stored.columns else {}
+        changed = [name for name, value in stored.columns.items() if value != columns.get(name, _NO_COLUMN)]
         if changed:
             text = f"columns differ from the hashed record: {', '.join(changed)}"
             yield self._finding("altered", stored, text)
@@ -292,12 +296,13 @@ def read_body(body: bytes | str) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _same(column: Any, value: Any) -> bool:
-    if value is None:
-        return column in (None, "")
-    if isinstance(column, str):
-        return column == str(value)[: len(column)] and (len(column) >= 255 or column == str(value))
-    return column == value
+def _columns(stored: StoredRecord, record: dict[str, Any]) -> dict[str, Any]:
+    """The searchable columns that a sink makes of the hashed text; none when it is no record."""
+    try:
+        values = columns_of(Frame(stored.digest, stored.body, record))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def missing_chains(expectations: Expectations, seen: set[str]) -> Iterator[Finding]:

@@ -75,9 +75,12 @@ def test_altered_text_is_found(stored: list[Frame]) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"principal": "mallory"}, {"status": 999}, {"decision": "denied"}, {"path": "/x"}, {"route": ""}],
+    [
+        {"principal": "mallory"}, {"status": 999}, {"decision": "denied"}, {"path": "/x"}, {"route": ""},
+        {"time": datetime(2026, 1, 1, tzinfo=UTC)}, {"status": None}, {"node": "node-2"}, {"event": "x"},
+    ],
     ids=lambda values: next(iter(values)),
-)
+)  # fmt: skip
 def test_altered_column_is_found_though_the_text_is_whole(
     stored: list[Frame], values: dict[str, Any]
 ) -> None:
@@ -173,6 +176,47 @@ def test_file_is_verified_line_by_line(
     lines = [json_line(frame) for frame in chain]
     assert verify_lines(tmp_path, tamper(lines)) <= found | ({"altered"} if found else set())
     assert (verify_lines(tmp_path, tamper(lines)) != set()) == bool(found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line[:-66] + line[-66:].upper(),
+        lambda line: b" " + line,
+        lambda line: line + b" ",
+        lambda line: line + b"\r",
+        lambda line: line.replace(b",", b", ", 1),
+        lambda line: line[:-66] + b"0" * 64 + b'"}',
+        lambda line: line[:-20],
+        lambda line: line + line,
+        lambda line: b"",
+        lambda line: line.replace(b'"sequence":7', b'"sequence":7.0'),
+        lambda line: line.replace(b'"sequence":7', b'"sequence":1e999'),
+        lambda line: line.replace(b'{"schema":1', b'{"schema":1,"schema":1'),
+        lambda line: b"[" * 5000,
+    ],
+    ids=[
+        "case", "before", "behind", "cr", "between", "hash", "cut", "joined", "empty", "float", "huge",
+        "twice", "deep",
+    ],
+)  # fmt: skip
+def test_any_other_spelling_of_a_line_is_found(
+    chain: list[Frame], tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    lines = [json_line(frame) for frame in chain]
+    lines[7] = change(lines[7])
+    assert "altered" in verify_lines(tmp_path, lines)
+
+
+def test_broken_line_is_named_by_what_it_still_says(chain: list[Frame], tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    lines = [json_line(frame) + b"\n" for frame in chain]
+    record = orjson.loads(lines[7])
+    lines[7] = orjson.dumps({name: record[name] for name in record if name != "hash"}) + b"\n"
+    path.write_bytes(b"".join(lines))
+    altered, removed = verified([path])
+    assert (altered.chain, altered.sequence, altered.event_id) == (record["chain"], 7, record["event_id"])
+    assert (removed.kind, removed.sequence) == ("removed", 8)
 
 
 @pytest.fixture
