@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -14,7 +15,7 @@ from auditlog.chain import SigningKey
 from auditlog.line_files import LinesFile, open_lines
 from auditlog.models import AuditRecord
 from auditlog.verification import (
-    RETENTION_EVENTS,
+    TELLING_EVENTS,
     ChainVerifier,
     Expectations,
     Finding,
@@ -22,6 +23,7 @@ from auditlog.verification import (
     Summary,
     missing_chains,
     read_body,
+    vouched_for,
 )
 
 # Columns whose change would mislead a reader; the rest of them is `body` itself.
@@ -51,9 +53,10 @@ def verify_database(
 ) -> Iterator[Finding]:
     """Walk all chains in the database."""
     expectations = Expectations()
-    telling = AuditRecord.objects.filter(event__in=("chains_anchored", *RETENTION_EVENTS))
-    for body in telling.order_by("event_id").values_list("body", flat=True).iterator():
-        expectations.learn(read_body(body))
+    telling = AuditRecord.objects.filter(event__in=TELLING_EVENTS).order_by()
+    for chain in telling.values_list("chain", flat=True).distinct():
+        for record in vouched_for(_database_records(chain=chain), keys):
+            expectations.learn(record)
     yield from _walk(_database_records(), keys, summary, expectations, progress)
 
 
@@ -64,7 +67,7 @@ def verify_files(
 
     Holds a place a record in memory, not the records. Raises LinesUnreadable.
     """
-    expectations, places = Expectations(), list[tuple[str, int, int, int]]()
+    expectations, places, telling = Expectations(), list[tuple[str, int, int, int]](), set[str]()
     last, recent = dict[str, int](), deque[StoredRecord](maxlen=RECENT_RECORDS)
     with ExitStack() as stack:
         files = [stack.enter_context(open_lines(path)) for path in paths]
@@ -78,13 +81,19 @@ def verify_files(
                     yield _about_broken(line, text)
                     continue
                 places.append((sys.intern(entry.chain), entry.sequence, index, offset))
-                expectations.learn(read_body(entry.body))
+                if read_body(entry.body).get("event") in TELLING_EVENTS:
+                    telling.add(entry.chain)
                 if entry.sequence < last.get(entry.chain, -1) and entry not in recent:
                     text = f"line {number} of {file.name} stands after a later record of its chain"
                     yield Finding("reordered", entry.chain, entry.sequence, entry.event_id, text)
                 last[entry.chain] = max(entry.sequence, last.get(entry.chain, -1))
                 recent.append(entry)
         places.sort()
+        for _, chain in groupby(
+            filter(lambda place: place[0] in telling, places), key=lambda place: place[0]
+        ):
+            for record in vouched_for(_each_once(files, chain), keys):
+                expectations.learn(record)
         yield from _walk(_each_once(files, places), keys, summary, expectations, progress)
 
 
@@ -106,7 +115,7 @@ def _begin_of(file: LinesFile) -> str:
 
 
 def _each_once(
-    files: Sequence[LinesFile], places: Sequence[tuple[str, int, int, int]]
+    files: Sequence[LinesFile], places: Iterable[tuple[str, int, int, int]]
 ) -> Iterator[StoredRecord]:
     """A sink that can't look up may hold a record twice: the same record is no finding."""
     before = None
@@ -137,9 +146,9 @@ def _walk(
     yield from missing_chains(expectations, seen)
 
 
-def _database_records() -> Iterator[StoredRecord]:
+def _database_records(**of: Any) -> Iterator[StoredRecord]:
     fields = ("chain", "sequence", "event_id", "body", "hash", *CHECKED_COLUMNS)
-    rows = AuditRecord.objects.order_by("chain", "sequence").values_list(*fields)
+    rows = AuditRecord.objects.filter(**of).order_by("chain", "sequence").values_list(*fields)
     for chain, sequence, event_id, body, digest, time, *columns in rows.iterator(chunk_size=2000):
         yield StoredRecord(
             str(chain),

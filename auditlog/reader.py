@@ -128,3 +128,10 @@ def torn_bytes(path: Path, offset: int) -> int:
 def count_records(path: Path) -> int:
     """Whole records in a segment."""
     return sum(records_in(frame.body) for frame in _read(path, HEADER_BYTES, 1 << 31).frames)
+
+
+def last_head(path: Path) -> Head | None:
+    """The last whole record in a segment."""
+    frames = _read(path, HEADER_BYTES, 1 << 31).frames
+    found = _head_of(expand(frames[-1])[-1]) if frames else None
+    return found and found[1]

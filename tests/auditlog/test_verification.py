@@ -1,6 +1,7 @@
 """Tampering with stored records is found and named; honest operation is not."""
 
 import gzip
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,15 +15,19 @@ from django.db import connection
 from auditlog import recorder as audit
 from auditlog.chain import link
 from auditlog.configuration import signing_key
+from auditlog.cursor import Cursor
 from auditlog.evidence import verify_database, verify_files
 from auditlog.models import AuditRecord, ImmutableRecord
 from auditlog.reader import next_batch
+from auditlog.record import RecordEncoder
 from auditlog.retention import apply_retention
+from auditlog.retirement import Retirement
 from auditlog.segment import Frame
 from auditlog.sinks.database import DatabaseSink
 from auditlog.sinks.sink import json_line
 from auditlog.verification import Finding, Summary
 from tests.auditlog.conftest import REQUEST, MakeRecorder
+from tests.auditlog.frames import REDACTION
 
 pytestmark = pytest.mark.django_db
 
@@ -147,6 +152,87 @@ def test_command_names_what_it_found_and_fails(
     with pytest.raises(CommandError):
         call_command("audit", "verify")
     assert "altered: chain" in capsys.readouterr().out
+
+
+# --- what somebody without the key can write, with good hashes -------------------------------
+
+
+def insert(
+    chain: str, sequence: int, previous: bytes, event: str = "request_completed", **fields: Any
+) -> bytes:
+    """Add a record with a hash that fits; returns it."""
+    encoder = RecordEncoder("node-1", uuid.UUID(chain), REDACTION)
+    body = encoder.encode(event, fields or REQUEST, datetime.now(UTC).timestamp(), sequence)
+    digest = link(previous, body)
+    DatabaseSink().deliver([Frame(digest, body)])
+    return digest
+
+
+@pytest.mark.parametrize("event", ["request_completed", "chain_opened"])
+def test_chain_that_nobody_opened_is_found(stored: list[Frame], event: str) -> None:
+    chain = str(uuid.uuid4())
+    insert(chain, 0, bytes(32), event)
+    (found,) = findings()
+    assert (found.kind, found.chain, found.sequence) == ("inserted", chain, 0)
+    assert AuditRecord.objects.get(chain=chain).event_id == uuid.UUID(found.event_id)
+
+
+def test_opening_of_another_chain_opens_no_second_one(stored: list[Frame]) -> None:
+    opened = orjson.loads(stored[0].body)
+    chain = str(uuid.uuid4())
+    insert(chain, 0, bytes(32), "chain_opened", **{name: opened[name] for name in ("key_id", "signature")})
+    assert [(found.kind, found.chain) for found in findings()] == [("forged", chain)]
+
+
+def test_record_behind_the_end_of_a_closed_chain_is_found(stored: list[Frame]) -> None:
+    last = orjson.loads(stored[-1].body)
+    digest = insert(last["chain"], 23, stored[-1].digest)
+    insert(last["chain"], 24, digest, "checkpoint", key_id=signing_key().key_id, signature="0" * 64)
+    assert [(found.kind, found.sequence) for found in findings()] == [
+        ("inserted", 23),
+        ("inserted", 24),
+        ("forged", 24),
+    ]
+
+
+def test_record_behind_the_end_of_a_killed_processs_chain_is_found(
+    make_recorder: MakeRecorder, tmp_path: Path
+) -> None:
+    directory = tmp_path / "killed"
+    killed = make_recorder(key=signing_key(), directory=directory)
+    killed.record("request_completed", REQUEST)
+    killed.abandon()
+    keeper = make_recorder(key=signing_key(), directory=tmp_path / "keeper")
+    frames = next_batch(directory, {}, 100).frames
+    DatabaseSink().deliver(frames)
+    cursor = Cursor(directory / "cursor-x.json", offsets=next_batch(directory, {}, 100).offsets)
+    Retirement(directory, keeper.record, 1e9, {}).sweep([cursor])
+    keeper.close()
+    DatabaseSink().deliver(next_batch(tmp_path / "keeper", {}, 100).frames)
+    assert findings() == []
+    insert(str(killed.chain), 2, frames[-1].digest)
+    assert [(found.kind, found.sequence) for found in findings()] == [("inserted", 2)]
+    AuditRecord.objects.filter(chain=killed.chain, sequence__gt=0)._raw_delete(AuditRecord.objects.db)
+    assert [(found.kind, found.sequence) for found in findings()] == [("removed", 1)]
+
+
+@pytest.mark.parametrize("event", ["retention_started", "retention_applied"])
+def test_retention_of_ones_own_making_explains_no_gap(
+    stored: list[Frame], make_recorder: MakeRecorder, tmp_path: Path, event: str
+) -> None:
+    """It is linked to the end of a chain whose process still lives, so that nothing else is wrong with it."""
+    living = make_recorder(key=signing_key(), directory=tmp_path / "living")
+    living.record("request_completed", REQUEST)
+    frames = next_batch(tmp_path / "living", {}, 100).frames
+    DatabaseSink().deliver(frames)
+    chain = orjson.loads(stored[7].body)["chain"]
+    begins = {chain: [8, stored[7].digest.hex()]}
+    insert(
+        str(living.chain), 2, frames[-1].digest, event, before="2099-01-01T00:00:00.000000Z", begins=begins
+    )
+    assert findings() == []
+    AuditRecord.objects.filter(chain=chain, sequence__lt=8)._raw_delete(AuditRecord.objects.db)
+    assert [(found.kind, found.chain, found.sequence) for found in findings()] == [("removed", chain, 8)]
 
 
 # --- files ----------------------------------------------------------------------------------
