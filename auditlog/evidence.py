@@ -1,13 +1,12 @@
 """Bring stored records to the verifier, chain by chain: from the database, or from files of lines."""
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -42,8 +41,6 @@ CHECKED_COLUMNS = (
 )
 _HASH_MEMBER = b',"hash":"'
 _HASH_CHARACTERS = 64
-# A batch that a sink got twice may lie this far back.
-RECENT_RECORDS = 2000
 # What a line that is none makes of its reading.
 _NO_RECORD = (ValueError, KeyError, TypeError, OverflowError)
 
@@ -67,34 +64,76 @@ def verify_files(
 
     Holds a place a record in memory, not the records. Raises LinesUnreadable.
     """
-    expectations, places, telling = Expectations(), list[tuple[str, int, int, int]](), set[str]()
-    last, recent = dict[str, int](), deque[StoredRecord](maxlen=RECENT_RECORDS)
+    expectations, places = Expectations(), list[Place]()
     with ExitStack() as stack:
         files = [stack.enter_context(open_lines(path)) for path in paths]
         files.sort(key=_begin_of)
+        telling, late = set[str](), dict[Place, int]()
+        last = dict[str, int]()
         for index, file in enumerate(files):
-            for number, offset, line in _lines_of(file):
-                try:
-                    entry = _from_line(line)
-                except _NO_RECORD as error:
-                    text = f"line {number} of {file.name} is no audit record: {error}"
-                    yield _about_broken(line, text)
-                    continue
-                places.append((sys.intern(entry.chain), entry.sequence, index, offset))
-                if read_body(entry.body).get("event") in TELLING_EVENTS:
-                    telling.add(entry.chain)
-                if entry.sequence < last.get(entry.chain, -1) and entry not in recent:
-                    text = f"line {number} of {file.name} stands after a later record of its chain"
-                    yield Finding("reordered", entry.chain, entry.sequence, entry.event_id, text)
-                last[entry.chain] = max(entry.sequence, last.get(entry.chain, -1))
-                recent.append(entry)
+            yield from _read_file(index, file, places, telling, late, last)
         places.sort()
-        for _, chain in groupby(
-            filter(lambda place: place[0] in telling, places), key=lambda place: place[0]
-        ):
+        yield from _reordered(files, places, late)
+        by_chain = groupby(
+            (place for place in places if place.chain in telling), key=lambda place: place.chain
+        )
+        for _, chain in by_chain:
             for record in vouched_for(_each_once(files, chain), keys):
                 expectations.learn(record)
         yield from _walk(_each_once(files, places), keys, summary, expectations, progress)
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    chain: str
+    sequence: int
+    file: int
+    offset: int
+
+
+def _read_file(
+    index: int,
+    file: LinesFile,
+    places: list[Place],
+    telling: set[str],
+    late: dict[Place, int],
+    last: dict[str, int],
+) -> Iterator[Finding]:
+    """Note the places of its records, the chains that say something of others, and lines that come late."""
+    newest, is_in_order_of_ids, late_here = "", True, dict[Place, int]()
+    for number, offset, line in _lines_of(file):
+        try:
+            entry = _from_line(line)
+        except _NO_RECORD as error:
+            yield _about_broken(line, f"line {number} of {file.name} is no audit record: {error}")
+            continue
+        place = Place(sys.intern(entry.chain), entry.sequence, index, offset)
+        places.append(place)
+        if read_body(entry.body).get("event") in TELLING_EVENTS:
+            telling.add(entry.chain)
+        if entry.sequence < last.get(entry.chain, -1):
+            late_here[place] = number
+        last[entry.chain] = max(entry.sequence, last.get(entry.chain, -1))
+        is_in_order_of_ids = is_in_order_of_ids and newest < entry.event_id
+        newest = entry.event_id
+    if not is_in_order_of_ids:
+        # Else it is an export: where a clock was set back, event ids have another order than numbers.
+        late |= late_here
+
+
+def _reordered(
+    files: Sequence[LinesFile], places: Sequence[Place], late: Mapping[Place, int]
+) -> Iterator[Finding]:
+    """Records that come late. A batch, or a whole file, that came twice is no finding: the first one counts."""
+    if not late:
+        return
+    for _, same in groupby(places, key=lambda place: (place.chain, place.sequence)):
+        place = next(same)
+        if place in late:
+            entry, name = _read_at(files, place), files[place.file].name
+            text = f"line {late[place]} of {name} stands after a later record of its chain"
+            yield Finding("reordered", entry.chain, entry.sequence, entry.event_id, text)
 
 
 def _lines_of(file: LinesFile) -> Iterator[tuple[int, int, bytes]]:
@@ -107,24 +146,29 @@ def _lines_of(file: LinesFile) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _begin_of(file: LinesFile) -> str:
-    """What orders files: the event id of the first line, which begins with its time."""
-    try:
-        return _from_line(file.readline().rstrip(b"\n")).event_id
-    except _NO_RECORD:
-        return ""
+    """What orders files: the event id of the first record, which begins with its time."""
+    for _, _, line in _lines_of(file):
+        try:
+            return _from_line(line).event_id
+        except _NO_RECORD:
+            continue
+    return ""
 
 
-def _each_once(
-    files: Sequence[LinesFile], places: Iterable[tuple[str, int, int, int]]
-) -> Iterator[StoredRecord]:
+def _each_once(files: Sequence[LinesFile], places: Iterable[Place]) -> Iterator[StoredRecord]:
     """A sink that can't look up may hold a record twice: the same record is no finding."""
     before = None
-    for _, _, index, offset in places:
-        files[index].seek(offset)
-        entry = _from_line(files[index].readline().rstrip(b"\n"))
+    for place in places:
+        entry = _read_at(files, place)
         if entry != before:
             yield entry
         before = entry
+
+
+def _read_at(files: Sequence[LinesFile], place: Place) -> StoredRecord:
+    file = files[place.file]
+    file.seek(place.offset)
+    return _from_line(file.readline().rstrip(b"\n"))
 
 
 def _walk(

@@ -326,6 +326,48 @@ def test_rotated_files_verify_together_and_a_missing_one_is_found(rotated: list[
     assert [(found.kind, found.sequence) for found in verified([rotated[0], rotated[2]])] == [("removed", 16)]
 
 
+def test_file_that_came_twice_as_a_whole_is_no_finding(
+    make_recorder: MakeRecorder, spool: Path, tmp_path: Path
+) -> None:
+    """As a rotation leaves it that was killed at its end and then done again."""
+    recorder = make_recorder(key=signing_key())
+    for _ in range(3000):
+        recorder.record("request_completed", REQUEST)
+    recorder.close()
+    lines = [json_line(frame) + b"\n" for frame in next_batch(spool, {}, 10_000).frames]
+    paths = [tmp_path / name for name in ("audit.jsonl", "audit.jsonl.1.gz", "audit.jsonl.2.gz")]
+    paths[0].write_bytes(b"".join(lines[2500:]))
+    for path in paths[1:]:
+        path.write_bytes(gzip.compress(b"".join(lines[:2500])))
+    assert verified(paths) == []
+
+
+def test_broken_first_line_leaves_the_files_in_their_order(rotated: list[Path]) -> None:
+    rotated[0].write_bytes(rotated[0].read_bytes()[1:])
+    assert [(found.kind, found.sequence) for found in verified(rotated)] == [
+        ("altered", None),
+        ("removed", 17),
+    ]
+
+
+def test_export_is_in_order_though_the_clock_was_set_back(
+    make_recorder: MakeRecorder, spool: Path, tmp_path: Path
+) -> None:
+    recorder = make_recorder(key=signing_key())
+    for second in (1, 2, 3, 2, 3, 4):
+        recorder.record("request_completed", REQUEST, now=datetime.now(UTC).timestamp() + second)
+    recorder.close()
+    frames = next_batch(spool, {}, 100).frames
+    DatabaseSink().deliver(frames)
+    assert findings() == []
+    path = tmp_path / "export.jsonl"
+    call_command("audit", "export", "--output", str(path))
+    assert verified([path]) == []
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[3], lines[2], *lines[4:]]))
+    assert "reordered" in {found.kind for found in verified([path])}
+
+
 @pytest.mark.parametrize("fault", ["no such file", "cut off", "a directory", "no lines"])
 def test_file_that_can_not_be_verified_is_named(rotated: list[Path], fault: str, tmp_path: Path) -> None:
     if fault == "no such file":
