@@ -114,7 +114,8 @@ def _expanded(body: bytes) -> list[tuple[bytes, dict[str, Any]]]:
 def is_as_expanded(body: bytes, record: Mapping[str, Any]) -> bool:
     """Whether a record of a block is, to the letter, a text that `expand` makes; `record` is what it says."""
     text, _, rest = body.rpartition(b',"block":[')
-    if not rest.endswith(b',"%08x"]}' % zlib.crc32(text)):
+    first, count, _ = record["block"]
+    if rest != b'%d,%d,"%08x"]}' % (first, count, zlib.crc32(text)):
         return False
     # A text that says something twice, or more than it seems to, has another checksum than its own words.
     return orjson.dumps({name: record[name] for name in record if name != "block"})[:-1] == text

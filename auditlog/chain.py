@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 START = bytes(32)
+# What the signature in a chain's first record is about: whoever has no key can't begin a chain.
+OPENED = b"chain opened"
 _CHECKPOINT = b"gatehouse audit checkpoint v1"
 _SALT = b"gatehouse audit redaction v1"
 

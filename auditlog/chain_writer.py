@@ -18,7 +18,7 @@ from orjson import Fragment
 
 from auditlog.block import EVENT, MOST_RECORDS, Occurrence
 from auditlog.block import encode as encode_block
-from auditlog.chain import START, SigningKey, link
+from auditlog.chain import OPENED, START, SigningKey, link
 from auditlog.record import RecordEncoder, new_chain_id
 from auditlog.redaction import Redaction
 from auditlog.repeating import RepeatingRecords, fields_of
@@ -187,7 +187,9 @@ class Recorder:
                 raise SpoolFull(self._drop_reason)
             self._roll()
         if self._sequence == 0:
-            self._append("chain_opened", {"pid": os.getpid()}, now)
+            signature = self._key.sign(str(self.chain), 0, START, OPENED)
+            opened = {"pid": os.getpid(), "key_id": self._key.key_id, "signature": signature}
+            self._append("chain_opened", opened, now)
         if self._unreported:
             dropped = {
                 "dropped": self._unreported,
@@ -246,6 +248,12 @@ class Recorder:
         self._last_drop = now
         self._unreported += records
         self.dropped += records
+
+    def sign(self) -> None:
+        """Add a checkpoint now: what was recorded last says something that counts only when it is signed."""
+        with self._lock:
+            if self._segment is not None:
+                self._checkpoint(self._clock())
 
     def _checkpoint(self, now: float) -> None:
         """Sign the chain so far; a failure is the next record's to report."""

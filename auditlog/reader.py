@@ -8,7 +8,15 @@ from typing import NamedTuple
 import orjson
 
 from auditlog.block import expand, records_in
-from auditlog.segment import HEADER_BYTES, Frame, SegmentUnreadable, has_writer, read_frames, read_header
+from auditlog.segment import (
+    HEADER_BYTES,
+    Frame,
+    FramesRead,
+    SegmentUnreadable,
+    has_writer,
+    read_frames,
+    read_header,
+)
 from auditlog.spool import segment_paths
 
 
@@ -29,23 +37,24 @@ class Batch(NamedTuple):
 def next_batch(directory: Path, offsets: Mapping[str, int], limit: int) -> Batch:
     """At most `limit` records after `offsets`, over all segments, oldest chain first.
 
-    A block is never parted: one that is larger than `limit` comes alone.
+    A block is never parted: one that is larger than `limit` comes alone. Nothing is read past a segment
+    that was not read to its end, or a chain's records would change places.
     """
     batch = Batch([], {}, {})
     for path in segment_paths(directory):
         start = offsets.get(path.name, HEADER_BYTES)
-        frames, offset = _read(path, start, limit - len(batch.frames))
-        records = [record for frame in frames for record in expand(frame)]
+        read = _read(path, start, limit - len(batch.frames))
+        records = [record for frame in read.frames for record in expand(frame)]
         if not records:
             continue
         if batch.frames and len(batch.frames) + len(records) > limit:
             break
         batch.frames.extend(records)
-        batch.offsets[path.name] = offset
+        batch.offsets[path.name] = read.offset
         head = _head_of(records[-1])
         if head is not None:
             batch.heads[head[0]] = head[1]
-        if len(batch.frames) >= limit:
+        if read.full:
             break
     return batch
 
@@ -59,19 +68,18 @@ def _head_of(frame: Frame) -> tuple[str, Head] | None:
         return None
 
 
-def _read(path: Path, start: int, limit: int) -> tuple[list[Frame], int]:
+def _read(path: Path, start: int, limit: int) -> FramesRead:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return [], start
+        return FramesRead([], start, torn=False)
     try:
         read_header(descriptor)
-        read = read_frames(descriptor, start, limit, records_in)
+        return read_frames(descriptor, start, limit, records_in)
     except SegmentUnreadable:
-        return [], start
+        return FramesRead([], start, torn=False)
     finally:
         os.close(descriptor)
-    return read.frames, read.offset
 
 
 class SegmentState(NamedTuple):
@@ -102,8 +110,7 @@ def inspect(path: Path) -> SegmentState | None:
 
 def is_read_to_the_end(path: Path, offset: int) -> bool:
     """Whether no whole record follows `offset`. Only the truth of a closed segment."""
-    frames, _ = _read(path, offset, 1)
-    return not frames
+    return not _read(path, offset, 1).frames
 
 
 def torn_bytes(path: Path, offset: int) -> int:
@@ -120,5 +127,11 @@ def torn_bytes(path: Path, offset: int) -> int:
 
 def count_records(path: Path) -> int:
     """Whole records in a segment."""
-    frames, _ = _read(path, HEADER_BYTES, 1 << 31)
-    return sum(records_in(frame.body) for frame in frames)
+    return sum(records_in(frame.body) for frame in _read(path, HEADER_BYTES, 1 << 31).frames)
+
+
+def last_head(path: Path) -> Head | None:
+    """The last whole record in a segment."""
+    frames = _read(path, HEADER_BYTES, 1 << 31).frames
+    found = _head_of(expand(frames[-1])[-1]) if frames else None
+    return found and found[1]

@@ -112,7 +112,7 @@ class RecordEncoder:
             agent = self._known[words]
         if agent:
             fields["user_agent"] = agent
-        return self.redaction.needs_look(f"{get('path')}\n{get('request_id')}\n{get('trace_id')}")
+        return self.redaction.may_hide(f"{get('path')}\n{get('request_id')}\n{get('trace_id')}")
 
     def _are_harmless(self, words: tuple[Any, ...]) -> bool:
         """Whether these words need no redaction; remembers them if so."""
@@ -122,7 +122,7 @@ class RecordEncoder:
         except UnicodeDecodeError:
             return False
         text = "\n".join((agent, *(str(word) for word in words[1:])))
-        if len(text) > REMEMBERED_CHARACTERS or self.redaction.needs_look(text):
+        if len(text) > REMEMBERED_CHARACTERS or self.redaction.may_hide(text):
             return False
         if words[2] is not None and self.redaction.method(str(words[2])) == REMOVED:
             return False

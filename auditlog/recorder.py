@@ -63,6 +63,11 @@ def record_required(event: str, fields: dict[str, Any], now: float | None = None
         raise AuditUnavailable("the audit record can't be stored")
 
 
+def sign() -> None:
+    """See Recorder.sign."""
+    (_recorder or start()).sign()
+
+
 def record_repeating_required(
     key: Hashable,
     repeated: Callable[[Any], dict[str, Any]],
@@ -149,5 +154,6 @@ __all__ = [
     "record_repeating_required",
     "record_required",
     "release",
+    "sign",
     "start",
 ]

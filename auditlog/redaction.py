@@ -9,31 +9,47 @@ import hmac
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 REMOVED = "***"
 ACTIONS = ("keep", "hash", "truncate", "drop")
 
+_NAME_OF_ONE = r"(?i:\b\w*(?:password|passwd|pwd|secret|token|api[_\-]?key|authorization))"
+_NAMES_IN_LOWER_CASE = ("passw", "pwd", "secret", "token", "api", "authorization")
 # Secrets that show by their form, wherever a client put them: the lower-case text that any match
 # has in it (a substring search, so that clean text never meets the pattern) and the pattern. What
 # group 1 matches is kept.
 SECRET_FORMS = (
     ("gw_", r"(\bgw_[A-Za-z0-9]{1,64}_)[A-Za-z0-9_\-]{8,}"),  # our API keys: the public id stays
-    ("eyj", r"()\beyJ[A-Za-z0-9_\-]{6,}(?:\.[A-Za-z0-9_\-]*){1,4}"),  # JWT
-    ("bearer", r"((?i:\bbearer(?:[ +]|%20)+))[A-Za-z0-9_\-.~+/=%]{6,}"),
-    ("basic", r"((?i:\bbasic(?:[ +]|%20)+))[A-Za-z0-9_\-.~+/=%]{6,}"),
-    ("@", r"(://[^/\s:@]{1,100}:)[^/\s@]{1,200}(?=@)"),  # scheme://user:password@host
-    ("=", r"((?i:\b(?:password|passwd|pwd|secret|\w*token|api[_\-]?key|authorization))=)[^&;\s/]+"),
-    ("%3d", r"((?i:\b(?:password|passwd|pwd|secret|\w*token|api[_\-]?key|authorization))%3[dD])[^&;\s/]+"),
+    # JWT; a host is written in lower case.
+    ("eyj", r"()\bey[Jj][A-Za-z0-9_\-]{6,}(?:\.[A-Za-z0-9_\-]*){1,4}"),
+    ("bearer", r"((?i:\bbearer(?:[ +\t]|%20)+))[A-Za-z0-9_\-.~+/=%]{6,}"),
+    ("basic", r"((?i:\bbasic(?:[ +\t]|%20)+))[A-Za-z0-9_\-.~+/=%]{6,}"),
+    # scheme://user:password@host, scheme://token@host
+    ("@", r"(://(?:[^/\s:@]{0,100}:)?)[^/\s@]{1,300}(?=@)"),
+    ("=", rf"({_NAME_OF_ONE}=)[^&;\s/]+"),
+    ("%3d", rf"({_NAME_OF_ONE}%3[dD])[^&;\s/]+"),
+    (":", rf"({_NAME_OF_ONE}[\"']?\s*:\s*[\"']?)(?!//)[^&;,\s/\"'{{}}]+"),  # a header, or JSON
 )
 _MAIL = re.compile(
     # Starts only where such a run starts, so that long runs without @ cost one pass.
     r"(?<![A-Za-z0-9._%+\-])(?:[A-Za-z0-9._+\-]|%(?!40))+(?:@|%40)"
     r"[A-Za-z0-9](?:[A-Za-z0-9\-]*\.)+[A-Za-z]{2,24}"
 )
-# Registered methods look so (RFC 9110 9.1); anything else in their place may be anything.
-_METHOD = re.compile(r"[A-Z][A-Z_\-]{0,19}|")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,31}")
+# Registered (RFC 9110 16.1) or well known; anything else in their place may be anything.
+METHODS = frozenset(
+    {"ACL", "BASELINE-CONTROL", "BIND", "CHECKIN", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET"}
+    | {"HEAD", "LABEL", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MKREDIRECTREF"}
+    | {"MKWORKSPACE", "MOVE", "OPTIONS", "ORDERPATCH", "PATCH", "POST", "PRI", "PROPFIND", "PROPPATCH"}
+    | {"PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH", "TRACE", "UNBIND", "UNCHECKOUT"}
+    | {"UNLINK", "UNLOCK", "UPDATE", "UPDATEREDIRECTREF", "VERSION-CONTROL"}
+    | {""}
+)
+# A word or several, with a number behind: a secret in the place of a name hardly looks so.
+_NAME = re.compile(r"(?=.{1,32}\Z)(?:[A-Za-z]+[0-9]{0,3}(?:[_.\-\[\]]+|\Z))+")
+# Whoever reads a value may decode it again.
+DECODED_AT_MOST = 4
 
 # Query parameters whose values say how much is asked for, never who or with what right.
 DEFAULT_QUERY_NAMES = frozenset(
@@ -73,42 +89,61 @@ class Redaction:
 
         Spelled out: a loop over the marks of SECRET_FORMS costs three times as much, on every record.
         """
+        lower = text.lower()
         return (
             "@" in text
             or "=" in text
             or "%3" in text
             or "%4" in text
-            or "gw_" in text
-            or "eyJ" in text
-            or "earer" in text
-            or "asic" in text
-            or "EARER" in text
-            or "ASIC" in text
+            or "gw_" in lower
+            or "eyj" in lower
+            or "bearer" in lower
+            or "basic" in lower
+            or (":" in text and any(name in lower for name in _NAMES_IN_LOWER_CASE))
             or self.looks_always
         )
 
+    def may_hide(self, text: str) -> bool:
+        """`needs_look` for text that is not in a canonical form, as a path is: it may be encoded."""
+        return "%" in text or self.needs_look(text)
+
     def text(self, text: str) -> str:
-        """Free text of a client or of an error: secrets out, e-mail by policy."""
+        """Free text of a client or of an error: secrets out, e-mail by policy.
+
+        Where an encoding hid one, the text is kept as it is without that encoding.
+        """
+        text = self._without_secrets(text)
+        if "%" in text:
+            decoded = _decoded(text)
+            clean = self._without_secrets(decoded)
+            text = text if clean == decoded else clean
+        if self.email != "keep" and ("@" in text or "%40" in text):
+            text = _MAIL.sub(lambda match: self.apply(self.email, match.group()), text)
+        return text
+
+    def _without_secrets(self, text: str) -> str:
         for pattern in self.extra_forms:
             text = pattern.sub(REMOVED, text)
         lower = text.lower()
         for mark, form in self.secret_forms:
             if mark in lower:
                 text = form.sub(rf"\g<1>{REMOVED}", text)
-        if self.email != "keep" and ("@" in text or "%40" in text):
-            text = _MAIL.sub(lambda match: self.apply(self.email, match.group()), text)
         return text
 
     def method(self, method: str) -> str:
-        return method if _METHOD.fullmatch(method) else REMOVED
+        return method if method in METHODS else REMOVED
 
-    def log_words(self, method: str, path: str, request_id: str) -> tuple[str, str, str]:
-        """A client's words as a line of the access log may show them."""
+    def log_words(
+        self, method: str, path: str, request_id: str, more: dict[str, Any] | None
+    ) -> tuple[str, str, str, dict[str, Any] | None]:
+        """A client's words as a line of the access log may show them; `more` may quote it, too."""
         if self.needs_look(path):
             path = self.path_text(path)
-        if self.needs_look(request_id):
+        if self.may_hide(request_id):
             request_id = self.text(request_id)
-        return self.method(method), path, request_id
+        if more:
+            more = {name: self.text(word) if isinstance(word, str) else word for name, word in more.items()}
+        return self.method(method), path, request_id, more
 
     def path_text(self, path: str) -> str:
         """A path: as free text, then the segments that match a configured pattern by policy."""
@@ -174,6 +209,15 @@ class Redaction:
         if any(pattern.fullmatch(segment) for pattern in self.path_patterns):
             return self.apply(self.path, segment)
         return segment
+
+
+def _decoded(text: str) -> str:
+    for _ in range(DECODED_AT_MOST):
+        decoded = unquote(text, errors="surrogateescape")
+        if decoded == text:
+            break
+        text = decoded
+    return text
 
 
 def _truncate(value: str) -> str:

@@ -111,7 +111,7 @@ class RepeatingRecords:
 
     def _is_clean_path(self, path: str) -> bool:
         """Whether a path can be written as it is; remembers those that can, as they repeat."""
-        if len(path) > REMEMBERED_CHARACTERS or not self._is_clean(path):
+        if len(path) > REMEMBERED_CHARACTERS or not is_plain(path) or self._redaction.needs_look(path):
             return False
         if len(self._clean_paths) >= WORDS_REMEMBERED:
             self._clean_paths.clear()
@@ -119,10 +119,9 @@ class RepeatingRecords:
         return True
 
     def _is_clean_id(self, text: str) -> bool:
-        return len(text) <= FIELD_LIMITS["request_id"] and self._is_clean(text)
-
-    def _is_clean(self, text: str) -> bool:
-        return is_plain(text) and not self._redaction.needs_look(text)
+        return (
+            len(text) <= FIELD_LIMITS["request_id"] and is_plain(text) and not self._redaction.may_hide(text)
+        )
 
 
 def fields_of(occurrence: Occurrence, query: bytes) -> dict[str, Any]:

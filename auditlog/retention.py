@@ -67,6 +67,8 @@ def apply_retention(
             "begins": _cut_chains(before),
         }
         recorder.record_required("retention_started", fields)
+        # Unsigned it would explain no gap: anybody could write such a record.
+        recorder.sign()
         removed = 0
         for step in _steps(before):
             removed += step
@@ -75,6 +77,7 @@ def apply_retention(
             if stop is not None and stop.is_set():
                 return removed
         recorder.record("retention_applied", fields | {"removed": removed})
+        recorder.sign()
     logger.info("audit retention: %d records before %s removed", removed, fields["before"])
     return removed
 

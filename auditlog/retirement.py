@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from auditlog.cursor import Cursor
-from auditlog.reader import SegmentState, count_records, inspect, is_read_to_the_end, torn_bytes
+from auditlog.reader import (
+    SegmentState,
+    count_records,
+    inspect,
+    is_read_to_the_end,
+    last_head,
+    torn_bytes,
+)
 from auditlog.segment import HEADER_BYTES, UNBEGUN_SUFFIX, SegmentUnreadable, has_writer
 from auditlog.spool import segment_paths
 
@@ -71,7 +78,12 @@ class Retirement:
         self.expected[state.chain] = state.first_sequence + count_records(path)
         if not state.sealed:
             adopted = {"segment": path.name, "chain_affected": state.chain, "pid": state.pid}
-            self._report("segment_adopted", adopted | {"torn_bytes": torn_bytes(path, end)})
+            adopted["torn_bytes"] = torn_bytes(path, end)
+            # Its process is dead and can't say any more where its chain ends.
+            head = last_head(path)
+            if head is not None:
+                adopted["ends"] = [head.sequence, head.digest.hex(), head.time]
+            self._report("segment_adopted", adopted)
 
     def _is_too_old(self, path: Path) -> bool:
         try:

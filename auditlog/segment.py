@@ -132,6 +132,7 @@ class FramesRead(NamedTuple):
     frames: list[Frame]
     offset: int  # of the next frame
     torn: bool  # a frame follows that is not whole (yet, when the writer lives)
+    full: bool = False  # the limit was reached: frames may follow
 
 
 def _one(body: bytes) -> int:
@@ -171,7 +172,7 @@ def read_frames(descriptor: int, offset: int, limit: int, weigh: Callable[[bytes
         if full or available < window:
             # Fewer bytes than asked for: the file ends here, whole or within a frame.
             torn = not full and any(data[position:])
-            return FramesRead(frames, offset, torn)
+            return FramesRead(frames, offset, torn, full)
         if position == 0:
             window = max(window * 2, FRAME.size + length)
             if window > 64 * READ_BYTES:

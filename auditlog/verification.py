@@ -5,15 +5,20 @@ What a clean result proves, and what it can't, is in docs/audit.md.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
 from auditlog.block import MOST_RECORDS, BlockInconsistent, collapse, is_as_expanded
-from auditlog.chain import START, SigningKey, link
+from auditlog.chain import OPENED, START, SigningKey, link
+from auditlog.rows import COLUMNS, columns_of
+from auditlog.segment import Frame
 
+_NO_COLUMN = object()
+# What these say of other chains is believed, once it is signed.
+TELLING_EVENTS = ("chains_anchored", "segment_adopted", "retention_started", "retention_applied")
 RETENTION_EVENTS = ("retention_started", "retention_applied")
 
 
@@ -28,7 +33,7 @@ class Finding(NamedTuple):
 
 
 class StoredRecord(NamedTuple):
-    """A record as a sink keeps it. `columns` are its searchable copies, where the sink has any."""
+    """A record as a sink keeps it. `columns` are its searchable copies, as rows.py makes them, if it has any."""
 
     chain: str
     sequence: int
@@ -44,23 +49,33 @@ class Expectations:
 
     # (chain, sequence) -> (hash, time) of records that the shipper had when it wrote an anchor
     anchors: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    # chain -> its last sequence, of chains whose process died
+    ends: dict[str, int] = field(default_factory=dict)
     # chain -> (first sequence that is kept, hash of the last that was removed)
     begins: dict[str, tuple[int, str]] = field(default_factory=dict)
     retained_since: str = ""
     # A removal has begun and has not said that it is done: of what it was to remove some may be left.
     is_removing: bool = False
+    _newest_retention: str = ""
 
     def learn(self, record: Mapping[str, Any]) -> None:
-        """Take note of an anchor or of an application of the retention period.
+        """Take note of an anchor, of a chain's end or of an application of the retention period.
 
-        One that was tampered with is passed over here: its hash tells.
+        To be told only what `vouched_for` lets pass. One that is not whole is passed over.
         """
         try:
             if record.get("event") == "chains_anchored":
                 for chain, (sequence, digest, time) in record["heads"].items():
                     self.anchors[chain, sequence] = (digest, time)
+            elif record.get("event") == "segment_adopted" and "ends" in record:
+                sequence, digest, time = record["ends"]
+                self.anchors[record["chain_affected"], sequence] = (digest, time)
+                self.ends[record["chain_affected"]] = sequence
             elif record.get("event") in RETENTION_EVENTS:
-                self.is_removing = record["event"] == "retention_started"
+                # An event id begins with its time; chains are read one after the other.
+                if record["event_id"] > self._newest_retention:
+                    self._newest_retention = record["event_id"]
+                    self.is_removing = record["event"] == "retention_started"
                 self.retained_since = max(self.retained_since, record["before"])
                 for chain, (sequence, digest) in record["begins"].items():
                     if sequence >= self.begins.get(chain, (0, ""))[0]:
@@ -93,6 +108,8 @@ class ChainVerifier:
             for (anchored, sequence), anchor in expectations.anchors.items()
             if anchored == chain
         }
+        self._end = expectations.ends.get(chain)
+        self._closed_at: int | None = None
         self._retained_since = expectations.retained_since
         self._begin, digest = expectations.begins.get(chain, (0, ""))
         self._expected = self._begin
@@ -131,6 +148,7 @@ class ChainVerifier:
         else:
             yield from self._check_hash(stored)
         yield from self._check_anchor(stored)
+        yield from self._check_ends(stored, record)
         self._unsigned += 1
         if record.get("event") == "checkpoint":
             yield from self._check_signature(stored, record)
@@ -177,10 +195,35 @@ class ChainVerifier:
         if anchor is not None and anchor[0] != stored.digest.hex():
             yield self._finding("altered", stored, "it is not the record that the shipper has anchored")
 
+    def _check_ends(self, stored: StoredRecord, record: dict[str, Any]) -> Iterator[Finding]:
+        """A record can be linked to the end of a chain, or begin one, by anybody: neither has a signature."""
+        event = record.get("event")
+        if stored.sequence == 0:
+            yield from self._check_opening(stored, record)
+        if self._end is not None and stored.sequence > self._end:
+            yield self._finding("inserted", stored, f"its process had ended with number {self._end}")
+        elif self._closed_at is not None:
+            if event != "checkpoint" or stored.sequence > self._closed_at + 1:
+                yield self._finding("inserted", stored, f"its chain was closed with number {self._closed_at}")
+        elif event == "chain_closed":
+            self._closed_at = stored.sequence
+
+    def _check_opening(self, stored: StoredRecord, record: dict[str, Any]) -> Iterator[Finding]:
+        key = self._keys.get(str(record.get("key_id")))
+        if record.get("event") != "chain_opened" or "signature" not in record:
+            yield self._finding(
+                "inserted", stored, "it begins a chain, but no process of ours has opened that"
+            )
+        elif key is None:
+            yield self._finding("unknown_key", stored, "the chain was opened with a key that is not ours")
+        elif key.sign(self._chain, 0, START, OPENED) != record["signature"]:
+            yield self._finding("forged", stored, "the signature of the chain's opening is wrong")
+
     def _check_columns(self, stored: StoredRecord, record: dict[str, Any]) -> Iterator[Finding]:
         if stored.event_id != record.get("event_id"):
             yield self._finding("altered", stored, "its event id is not the one that was hashed")
-        changed = [name for name, value in stored.columns.items() if not _same(value, record.get(name))]
+        columns = _columns(stored, record) if stored.columns else {}
+        changed = [name for name, value in stored.columns.items() if value != columns.get(name, _NO_COLUMN)]
         if changed:
             text = f"columns differ from the hashed record: {', '.join(changed)}"
             yield self._finding("altered", stored, text)
@@ -283,6 +326,33 @@ def _place_in_block(record: Mapping[str, Any]) -> _Place | None:
     return None
 
 
+def vouched_for(chain: Iterable[StoredRecord], keys: Sequence[SigningKey]) -> Iterator[dict[str, Any]]:
+    """What the records of one chain say of other chains, as far as a good checkpoint covers it.
+
+    A record that doesn't follow from the one before it (a gap, a block) ends what the next checkpoint vouches
+    for, at this end: the others are linked with the hash that was signed.
+    """
+    secrets = {key.key_id: key for key in keys}
+    told: list[dict[str, Any]] = []
+    head: bytes | None = None
+    expected = 0
+    for stored in chain:
+        record = read_body(stored.body)
+        previous = START if stored.sequence == 0 else head if stored.sequence == expected else None
+        if previous is None or link(previous, stored.body) != stored.digest:
+            told.clear()
+        elif record.get("event") == "checkpoint":
+            key = secrets.get(str(record.get("key_id")))
+            if key is not None and key.sign(stored.chain, stored.sequence, previous) == record.get(
+                "signature"
+            ):
+                yield from told
+            told.clear()
+        elif record.get("event") in TELLING_EVENTS:
+            told.append(record)
+        head, expected = stored.digest, stored.sequence + 1
+
+
 def read_body(body: bytes | str) -> dict[str, Any]:
     """The record in a body; empty when it is none (any more)."""
     try:
@@ -292,12 +362,13 @@ def read_body(body: bytes | str) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _same(column: Any, value: Any) -> bool:
-    if value is None:
-        return column in (None, "")
-    if isinstance(column, str):
-        return column == str(value)[: len(column)] and (len(column) >= 255 or column == str(value))
-    return column == value
+def _columns(stored: StoredRecord, record: dict[str, Any]) -> dict[str, Any]:
+    """The searchable columns that a sink makes of the hashed text; none when it is no record."""
+    try:
+        values = columns_of(Frame(stored.digest, stored.body, record))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def missing_chains(expectations: Expectations, seen: set[str]) -> Iterator[Finding]:

@@ -25,8 +25,9 @@ def _seconds_text(seconds: int) -> str:
 # now, event, request id, method, path, status, client address, duration in ms, more fields
 Noted = tuple[float, str, str, str, str, int, str, float, dict[str, Any] | None]
 
-# method, path and request id, without secrets
-Redact = Callable[[str, str, str], tuple[str, str, str]]
+# method, path, request id and more fields, without secrets
+Words = tuple[str, str, str, dict[str, Any] | None]
+Redact = Callable[[str, str, str, dict[str, Any] | None], Words]
 
 
 class Timestamps:
@@ -143,12 +144,12 @@ class AccessLog:
         return form(*self._redacted(noted))
 
     def _redacted(self, noted: Noted) -> Noted:
-        """A secret that a client put in its path or request id must not get into a log by that."""
+        """A secret that a client put in its path, request id or reason must not get into a log by that."""
         if self._redact is None:
             return noted
-        now, event, request_id, method, path, *rest = noted
-        method, path, request_id = self._redact(method, path, request_id)
-        return (now, event, request_id, method, path, *rest)  # type: ignore[return-value]
+        now, event, request_id, method, path, status, client_ip, duration_ms, extra = noted
+        method, path, request_id, extra = self._redact(method, path, request_id, extra)
+        return now, event, request_id, method, path, status, client_ip, duration_ms, extra
 
     def _json_line(
         self,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from auditlog.api.cursors import CursorInvalid, read_cursor
 
 DEFAULT_LIMIT, HIGHEST_LIMIT = 50, 100
+MOST_DIGITS = 9
 TEXTS = ("principal", "route", "decision", "request_id", "event")
 KNOWN = frozenset({*TEXTS, "cursor", "limit", "since", "until", "status"})
 
@@ -42,6 +43,10 @@ def read_question(parameters: Mapping[str, str]) -> Question:
         if name not in KNOWN:
             raise QuestionInvalid(name, "is no parameter of this API")
     texts = {name: parameters[name] for name in TEXTS if name in parameters}
+    for name, text in texts.items():
+        # PostgreSQL can't even be asked for it.
+        if "\0" in text:
+            raise QuestionInvalid(name, "holds a NUL, as no record does")
     return Question(
         limit=_limit(parameters),
         after=_cursor(parameters),
@@ -53,10 +58,10 @@ def read_question(parameters: Mapping[str, str]) -> Question:
 
 
 def _limit(parameters: Mapping[str, str]) -> int:
-    text = parameters.get("limit", str(DEFAULT_LIMIT))
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= HIGHEST_LIMIT:
+    limit = _number(parameters.get("limit", str(DEFAULT_LIMIT)))
+    if not 1 <= limit <= HIGHEST_LIMIT:
         raise QuestionInvalid("limit", f"a number from 1 to {HIGHEST_LIMIT}")
-    return int(text)
+    return limit
 
 
 def _cursor(parameters: Mapping[str, str]) -> uuid.UUID | None:
@@ -85,6 +90,12 @@ def _status(parameters: Mapping[str, str]) -> int | None:
     text = parameters.get("status")
     if text is None:
         return None
-    if not text.isascii() or not text.isdecimal() or not 100 <= int(text[:9]) <= 999:
+    status = _number(text)
+    if not 100 <= status <= 999:
         raise QuestionInvalid("status", "a status code from 100 to 999")
-    return int(text)
+    return status
+
+
+def _number(text: str) -> int:
+    """-1 for what is no number, or one of more digits than any that is asked for."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else -1

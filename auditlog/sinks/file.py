@@ -106,7 +106,8 @@ class FileSink:
         if not plain.exists():
             self._path.rename(plain)
             self.close()
-        temporary = self._path.with_name(f"{self._path.name}.gz.tmp")
+        # Hidden, so that who reads NAME* after a rotation that broke off does not read a part of a file.
+        temporary = self._path.with_name(f".{self._path.name}.gz.tmp")
         with plain.open("rb") as source, gzip.open(temporary, "wb", COMPRESSION_LEVEL) as target:
             shutil.copyfileobj(source, target, 1 << 20)
         self._numbered(self._kept).unlink(missing_ok=True)

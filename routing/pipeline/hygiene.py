@@ -189,13 +189,13 @@ def _read_headers(exchange: Exchange, headers: Any, limits: HygieneLimits) -> _S
         field = classify(name)
         if field == _PASS:
             if _BAD_VALUE(value) is not None:
-                seen.problem = seen.problem or BadHeader(f"header {name[:64]!r}")
+                seen.problem = seen.problem or BadHeader("control character in a field")
                 continue
             passing.append((name, value))
         elif field != _DROP:
             _SORT[field](exchange, seen, name, value)
             if field == _UNDERSCORE and limits.reject_underscores:
-                seen.problem = seen.problem or BadHeader(f"underscore in {name[:64]!r}")
+                seen.problem = seen.problem or BadHeader("underscore in a field's name")
     if len(headers) > limits.header_count or size > limits.header_bytes:
         seen.problem = HeadersTooLarge(f"{len(headers)} fields, {size} bytes")
     if seen.connection:
@@ -263,7 +263,7 @@ def _ignore(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
 
 
 def _malformed(exchange: Exchange, seen: _Seen, name: bytes, value: bytes) -> None:
-    seen.problem = seen.problem or BadHeader(f"header {name[:64]!r}")
+    seen.problem = seen.problem or BadHeader("malformed field name")
 
 
 _SORT = {

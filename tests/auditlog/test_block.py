@@ -279,6 +279,24 @@ def test_batch_never_parts_a_block(make_recorder: MakeRecorder, spool: Path, lim
     assert sequences == list(range(31))
 
 
+@pytest.mark.parametrize("limit", [10, 11, 12, 13, 50, 1000])
+def test_chain_keeps_its_order_where_a_block_does_not_fit_the_batch_and_a_segment_follows(
+    make_recorder: MakeRecorder, spool: Path, limit: int
+) -> None:
+    recorder = make_recorder()
+    for _ in range(300):
+        record_turn(recorder, 7)
+        record_turn(recorder, 1)
+    recorder.close()
+    assert len(segment_paths(spool)) > 1
+    offsets: dict[str, int] = {}
+    sequences: list[int] = []
+    while (batch := next_batch(spool, offsets, limit)).frames:
+        sequences += [orjson.loads(frame.body)["sequence"] for frame in batch.frames]
+        offsets |= batch.offsets
+    assert sequences == list(range(len(sequences)))
+
+
 def test_torn_block_is_no_record_at_all(make_recorder: MakeRecorder, spool: Path) -> None:
     recorder = make_recorder()
     record_turn(recorder, 3)

@@ -121,6 +121,15 @@ def test_any_other_word_with_a_good_checksum_is_found(
     assert "altered" in {kind for kind, _ in findings()}
 
 
+@pytest.mark.parametrize(
+    "spelling", ['"block":[ 1,7,"', '"block":[true,7,"', '"block":[1,7.0,"', '"block":[1,7,1,"']
+)
+def test_any_other_spelling_of_its_place_is_found(stored: list[Frame], spelling: str) -> None:
+    body = AuditRecord.objects.get(sequence=4).body
+    change(4, body=body.replace('"block":[1,7,"', spelling))
+    assert ("altered", 4) in findings()
+
+
 def test_text_that_says_something_twice_is_found(stored: list[Frame]) -> None:
     record = AuditRecord.objects.get(sequence=4)
     text = record.body.partition(',"block":[')[0].replace('"method":"GET"', '"method":"PUT","method":"GET"')

@@ -87,6 +87,9 @@ def test_bytes_that_are_no_utf8_are_kept_as_escapes() -> None:
         (b"q=a&&b", f"q={REMOVED}&{REMOVED}"),
         (b"", ""),
         (b"limit=\xff", "limit=ÿ"),
+        (b"limit=" + SECRET.encode().replace(b"_", b"%255F", 2), f"limit=gw_abcdefghij_{REMOVED}"),
+        (b"page_no=1&filter[x1]=2&_t=3", f"page_no={REMOVED}&filter[x1]={REMOVED}&{REMOVED}"),
+        (b"Zq9kXabcPQ=1&h3ll0w0rld=1&" + b"abcd9" * 4 + b"=1", f"{REMOVED}&{REMOVED}&{REMOVED}"),
     ],
 )
 def test_query_keeps_values_of_allowed_names_alone(query: bytes, kept: str) -> None:
@@ -108,12 +111,55 @@ def test_query_keeps_values_of_allowed_names_alone(query: bytes, kept: str) -> N
         ("http://user:hunter2hunter2@host/", "hunter2hunter2"),
         ("mail bob.smith@example.com", "bob.smith"),
         ("/users/bob.smith%40example.com", "bob.smith"),
+        (SECRET.replace("_", "%5F", 2), SECRET[14:]),
+        (SECRET.replace("_", "%255f", 2), SECRET[14:]),
+        ("%67%77%5F" + SECRET[3:], SECRET[14:]),
+        (JWT.replace(".", "%252E"), "c2lnbmF0dXJl"),
+        (JWT.lower(), "c2lnbmf0dxjl"),
+        ("token%25253Dhunter2hunter2", "hunter2hunter2"),
+        ("BeArEr abcdef0123456789", "abcdef0123456789"),
+        ("bearer\tabcdef0123456789", "abcdef0123456789"),
+        ("X-API-Key: hunter2hunter2", "hunter2hunter2"),
+        ('{"Password" : "hunter2hunter2"}', "hunter2hunter2"),
+        ("client_secret=hunter2hunter2", "hunter2hunter2"),
+        ("http://:hunter2hunter2@host/", "hunter2hunter2"),
+        ("http://hunter2hunter2@host/", "hunter2hunter2"),
     ],
-    ids=["key", "jwt", "bearer", "basic", "password", "encoded", "userinfo", "mail", "mail-encoded"],
+    ids=[
+        "key",
+        "jwt",
+        "bearer",
+        "basic",
+        "password",
+        "encoded",
+        "userinfo",
+        "mail",
+        "mail-encoded",
+        "key-encoded",
+        "key-twice-encoded",
+        "letters-encoded",
+        "jwt-twice-encoded",
+        "jwt-lower-case",
+        "thrice-encoded",
+        "mixed-case",
+        "tab",
+        "header",
+        "json",
+        "client-secret",
+        "no-user",
+        "user-alone",
+    ],
 )
 def test_secret_is_taken_out_of_every_field(field: str, text: str, secret: str) -> None:
     assert secret.encode() not in encoded(**{field: text})
     assert secret.encode() not in encoded(**{field: text.encode()})
+
+
+@pytest.mark.parametrize("method", ["get", "HUNTERTWO", "M-SECRET", "GET\n"])
+def test_method_that_nobody_knows_is_not_kept(method: str) -> None:
+    line = encoded(method=method, reason=f"method {method!r}")
+    assert orjson.loads(line)["method"] == REMOVED
+    assert method.encode() not in line
 
 
 def test_secret_is_taken_out_of_nested_details() -> None:

@@ -1,6 +1,7 @@
 """Tampering with stored records is found and named; honest operation is not."""
 
 import gzip
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,15 +15,19 @@ from django.db import connection
 from auditlog import recorder as audit
 from auditlog.chain import link
 from auditlog.configuration import signing_key
+from auditlog.cursor import Cursor
 from auditlog.evidence import verify_database, verify_files
 from auditlog.models import AuditRecord, ImmutableRecord
 from auditlog.reader import next_batch
+from auditlog.record import RecordEncoder
 from auditlog.retention import apply_retention
+from auditlog.retirement import Retirement
 from auditlog.segment import Frame
 from auditlog.sinks.database import DatabaseSink
 from auditlog.sinks.sink import json_line
 from auditlog.verification import Finding, Summary
 from tests.auditlog.conftest import REQUEST, MakeRecorder
+from tests.auditlog.frames import REDACTION
 
 pytestmark = pytest.mark.django_db
 
@@ -75,9 +80,12 @@ def test_altered_text_is_found(stored: list[Frame]) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"principal": "mallory"}, {"status": 999}, {"decision": "denied"}, {"path": "/x"}, {"route": ""}],
+    [
+        {"principal": "mallory"}, {"status": 999}, {"decision": "denied"}, {"path": "/x"}, {"route": ""},
+        {"time": datetime(2026, 1, 1, tzinfo=UTC)}, {"status": None}, {"node": "node-2"}, {"event": "x"},
+    ],
     ids=lambda values: next(iter(values)),
-)
+)  # fmt: skip
 def test_altered_column_is_found_though_the_text_is_whole(
     stored: list[Frame], values: dict[str, Any]
 ) -> None:
@@ -146,6 +154,87 @@ def test_command_names_what_it_found_and_fails(
     assert "altered: chain" in capsys.readouterr().out
 
 
+# --- what somebody without the key can write, with good hashes -------------------------------
+
+
+def insert(
+    chain: str, sequence: int, previous: bytes, event: str = "request_completed", **fields: Any
+) -> bytes:
+    """Add a record with a hash that fits; returns it."""
+    encoder = RecordEncoder("node-1", uuid.UUID(chain), REDACTION)
+    body = encoder.encode(event, fields or REQUEST, datetime.now(UTC).timestamp(), sequence)
+    digest = link(previous, body)
+    DatabaseSink().deliver([Frame(digest, body)])
+    return digest
+
+
+@pytest.mark.parametrize("event", ["request_completed", "chain_opened"])
+def test_chain_that_nobody_opened_is_found(stored: list[Frame], event: str) -> None:
+    chain = str(uuid.uuid4())
+    insert(chain, 0, bytes(32), event)
+    (found,) = findings()
+    assert (found.kind, found.chain, found.sequence) == ("inserted", chain, 0)
+    assert AuditRecord.objects.get(chain=chain).event_id == uuid.UUID(found.event_id)
+
+
+def test_opening_of_another_chain_opens_no_second_one(stored: list[Frame]) -> None:
+    opened = orjson.loads(stored[0].body)
+    chain = str(uuid.uuid4())
+    insert(chain, 0, bytes(32), "chain_opened", **{name: opened[name] for name in ("key_id", "signature")})
+    assert [(found.kind, found.chain) for found in findings()] == [("forged", chain)]
+
+
+def test_record_behind_the_end_of_a_closed_chain_is_found(stored: list[Frame]) -> None:
+    last = orjson.loads(stored[-1].body)
+    digest = insert(last["chain"], 23, stored[-1].digest)
+    insert(last["chain"], 24, digest, "checkpoint", key_id=signing_key().key_id, signature="0" * 64)
+    assert [(found.kind, found.sequence) for found in findings()] == [
+        ("inserted", 23),
+        ("inserted", 24),
+        ("forged", 24),
+    ]
+
+
+def test_record_behind_the_end_of_a_killed_processs_chain_is_found(
+    make_recorder: MakeRecorder, tmp_path: Path
+) -> None:
+    directory = tmp_path / "killed"
+    killed = make_recorder(key=signing_key(), directory=directory)
+    killed.record("request_completed", REQUEST)
+    killed.abandon()
+    keeper = make_recorder(key=signing_key(), directory=tmp_path / "keeper")
+    frames = next_batch(directory, {}, 100).frames
+    DatabaseSink().deliver(frames)
+    cursor = Cursor(directory / "cursor-x.json", offsets=next_batch(directory, {}, 100).offsets)
+    Retirement(directory, keeper.record, 1e9, {}).sweep([cursor])
+    keeper.close()
+    DatabaseSink().deliver(next_batch(tmp_path / "keeper", {}, 100).frames)
+    assert findings() == []
+    insert(str(killed.chain), 2, frames[-1].digest)
+    assert [(found.kind, found.sequence) for found in findings()] == [("inserted", 2)]
+    AuditRecord.objects.filter(chain=killed.chain, sequence__gt=0)._raw_delete(AuditRecord.objects.db)
+    assert [(found.kind, found.sequence) for found in findings()] == [("removed", 1)]
+
+
+@pytest.mark.parametrize("event", ["retention_started", "retention_applied"])
+def test_retention_of_ones_own_making_explains_no_gap(
+    stored: list[Frame], make_recorder: MakeRecorder, tmp_path: Path, event: str
+) -> None:
+    """It is linked to the end of a chain whose process still lives, so that nothing else is wrong with it."""
+    living = make_recorder(key=signing_key(), directory=tmp_path / "living")
+    living.record("request_completed", REQUEST)
+    frames = next_batch(tmp_path / "living", {}, 100).frames
+    DatabaseSink().deliver(frames)
+    chain = orjson.loads(stored[7].body)["chain"]
+    begins = {chain: [8, stored[7].digest.hex()]}
+    insert(
+        str(living.chain), 2, frames[-1].digest, event, before="2099-01-01T00:00:00.000000Z", begins=begins
+    )
+    assert findings() == []
+    AuditRecord.objects.filter(chain=chain, sequence__lt=8)._raw_delete(AuditRecord.objects.db)
+    assert [(found.kind, found.chain, found.sequence) for found in findings()] == [("removed", chain, 8)]
+
+
 # --- files ----------------------------------------------------------------------------------
 
 
@@ -175,6 +264,47 @@ def test_file_is_verified_line_by_line(
     assert (verify_lines(tmp_path, tamper(lines)) != set()) == bool(found)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line[:-66] + line[-66:].upper(),
+        lambda line: b" " + line,
+        lambda line: line + b" ",
+        lambda line: line + b"\r",
+        lambda line: line.replace(b",", b", ", 1),
+        lambda line: line[:-66] + b"0" * 64 + b'"}',
+        lambda line: line[:-20],
+        lambda line: line + line,
+        lambda line: b"",
+        lambda line: line.replace(b'"sequence":7', b'"sequence":7.0'),
+        lambda line: line.replace(b'"sequence":7', b'"sequence":1e999'),
+        lambda line: line.replace(b'{"schema":1', b'{"schema":1,"schema":1'),
+        lambda line: b"[" * 5000,
+    ],
+    ids=[
+        "case", "before", "behind", "cr", "between", "hash", "cut", "joined", "empty", "float", "huge",
+        "twice", "deep",
+    ],
+)  # fmt: skip
+def test_any_other_spelling_of_a_line_is_found(
+    chain: list[Frame], tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    lines = [json_line(frame) for frame in chain]
+    lines[7] = change(lines[7])
+    assert "altered" in verify_lines(tmp_path, lines)
+
+
+def test_broken_line_is_named_by_what_it_still_says(chain: list[Frame], tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    lines = [json_line(frame) + b"\n" for frame in chain]
+    record = orjson.loads(lines[7])
+    lines[7] = orjson.dumps({name: record[name] for name in record if name != "hash"}) + b"\n"
+    path.write_bytes(b"".join(lines))
+    altered, removed = verified([path])
+    assert (altered.chain, altered.sequence, altered.event_id) == (record["chain"], 7, record["event_id"])
+    assert (removed.kind, removed.sequence) == ("removed", 8)
+
+
 @pytest.fixture
 def rotated(chain: list[Frame], tmp_path: Path) -> list[Path]:
     """As the file sink leaves them: the newest lines are in the file without a number."""
@@ -194,6 +324,48 @@ def verified(paths: list[Path]) -> list[Finding]:
 def test_rotated_files_verify_together_and_a_missing_one_is_found(rotated: list[Path]) -> None:
     assert verified(rotated) == verified(rotated[::-1]) == []
     assert [(found.kind, found.sequence) for found in verified([rotated[0], rotated[2]])] == [("removed", 16)]
+
+
+def test_file_that_came_twice_as_a_whole_is_no_finding(
+    make_recorder: MakeRecorder, spool: Path, tmp_path: Path
+) -> None:
+    """As a rotation leaves it that was killed at its end and then done again."""
+    recorder = make_recorder(key=signing_key())
+    for _ in range(3000):
+        recorder.record("request_completed", REQUEST)
+    recorder.close()
+    lines = [json_line(frame) + b"\n" for frame in next_batch(spool, {}, 10_000).frames]
+    paths = [tmp_path / name for name in ("audit.jsonl", "audit.jsonl.1.gz", "audit.jsonl.2.gz")]
+    paths[0].write_bytes(b"".join(lines[2500:]))
+    for path in paths[1:]:
+        path.write_bytes(gzip.compress(b"".join(lines[:2500])))
+    assert verified(paths) == []
+
+
+def test_broken_first_line_leaves_the_files_in_their_order(rotated: list[Path]) -> None:
+    rotated[0].write_bytes(rotated[0].read_bytes()[1:])
+    assert [(found.kind, found.sequence) for found in verified(rotated)] == [
+        ("altered", None),
+        ("removed", 17),
+    ]
+
+
+def test_export_is_in_order_though_the_clock_was_set_back(
+    make_recorder: MakeRecorder, spool: Path, tmp_path: Path
+) -> None:
+    recorder = make_recorder(key=signing_key())
+    for second in (1, 2, 3, 2, 3, 4):
+        recorder.record("request_completed", REQUEST, now=datetime.now(UTC).timestamp() + second)
+    recorder.close()
+    frames = next_batch(spool, {}, 100).frames
+    DatabaseSink().deliver(frames)
+    assert findings() == []
+    path = tmp_path / "export.jsonl"
+    call_command("audit", "export", "--output", str(path))
+    assert verified([path]) == []
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[3], lines[2], *lines[4:]]))
+    assert "reordered" in {found.kind for found in verified([path])}
 
 
 @pytest.mark.parametrize("fault", ["no such file", "cut off", "a directory", "no lines"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from auditlog.redaction import Redaction
 from routing import access_log as module
 from routing.access_log import AccessLog
 from tests.services.deadline import wait_until
@@ -157,3 +158,13 @@ def test_reader_that_has_gone_stops_no_request(reader: Reader, caplog: pytest.Lo
             log.flush()
         log.close()
     assert "can't be written" in caplog.text
+
+
+def test_secret_in_a_reason_to_close_is_taken_out(reader: Reader) -> None:
+    log = AccessLog(reader.descriptor, redact=Redaction(salt=b"salt").log_words)
+    ending = {"close_code": 4000, "close_reason": "Bearer hunter2hunter2", "closed_by": "client"}
+    log.start()
+    log.add(1.0, "ws_disconnected", "request-1", "GET", "/x", 101, "10.0.0.1", 1.0, ending)
+    log.close()
+    (line,) = reader.lines()
+    assert json.loads(line)["close_reason"] == "Bearer ***"

@@ -90,6 +90,8 @@ def test_filters_narrow_the_answer(staff: Client, parameters: dict[str, Any], co
     ("name", "value"),
     [
         ("limit", "0"), ("limit", "101"), ("limit", "x"), ("limit", "-1"), ("limit", "9" * 5000),
+        ("limit", "0000000011"), ("limit", "0000000019999"),
+        ("status", "000000200999999999"), ("request_id", "a\0"), ("principal", "\0"),
         ("cursor", "!!"), ("cursor", "AAAA"), ("since", "yesterday"), ("status", "99"), ("status", "²00"),
         ("principle", "alice"),
     ],

@@ -46,7 +46,7 @@ def test_rotation_that_broke_off_loses_nothing(tmp_path: Path) -> None:
     before = make_frames(10)
     FileSink(tmp_path / "audit.jsonl", 0, 3, fsync=False).deliver(before)
     (tmp_path / "audit.jsonl").rename(tmp_path / "audit.jsonl.rotated")
-    (tmp_path / "audit.jsonl.gz.tmp").write_bytes(b"a part of it")
+    (tmp_path / ".audit.jsonl.gz.tmp").write_bytes(b"a part of it")
     after, last = make_frames(10), make_frames(10)
     sink = FileSink(tmp_path / "audit.jsonl", 1000, 3, fsync=False)
     sink.deliver(after)
@@ -54,4 +54,4 @@ def test_rotation_that_broke_off_loses_nothing(tmp_path: Path) -> None:
     ids = [orjson.loads(frame.body)["event_id"] for frame in before + after + last]
     assert held(tmp_path) == ids
     assert not (tmp_path / "audit.jsonl.rotated").exists()
-    assert not (tmp_path / "audit.jsonl.gz.tmp").exists()
+    assert not (tmp_path / ".audit.jsonl.gz.tmp").exists()

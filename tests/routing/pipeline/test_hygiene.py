@@ -116,6 +116,14 @@ def test_underscore_is_refused_where_so_configured() -> None:
     assert outcome(scope(headers=[("x-user", "1")]), strict) == "pass"
 
 
+@pytest.mark.parametrize("field", [("x_secret", "1"), ("x-secret", "\x7f"), ("x secret", "1")])
+def test_name_of_a_refused_field_is_not_quoted(field: tuple[str, str]) -> None:
+    """Headers are not recorded at all, and the reason of a refusal is."""
+    with pytest.raises(GatewayError) as refusal:
+        read(scope(headers=[field]), Hygiene(HygieneLimits(reject_underscores=True)))
+    assert "secret" not in refusal.value.reason
+
+
 DROPPED = [
     "connection keep-alive proxy-connection proxy-authorization te trailer upgrade http2-settings expect",
     "forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-real-ip x-client-ip",
