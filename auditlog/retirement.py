@@ -66,6 +66,8 @@ class Retirement:
             lost = {"segment": path.name, "chain_affected": state.chain, "sinks_behind": len(behind)}
             self._report("spool_expired", lost)
         self._check_chain(path, state, max(offsets))
+        if state.sealed and not behind and max(offsets) < state.end:
+            return self._put_by(path, f"damaged at byte {max(offsets)}: what follows there was not delivered")
         path.unlink(missing_ok=True)
         return True
 
