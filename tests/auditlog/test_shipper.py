@@ -266,6 +266,45 @@ def test_torn_tail_of_a_dead_process_is_reported_and_adopted(
     assert reports[0][1]["torn_bytes"] > 0
 
 
+def test_empty_last_segment_of_a_killed_process_waits_for_those_before_it(
+    make_recorder: MakeRecorder, spool: Path
+) -> None:
+    recorder = make_recorder()
+    recorder.record("request_completed", REQUEST)
+    recorder._roll()
+    recorder.abandon()
+    assert len(segment_paths(spool)) == 2
+    reports = Reports()
+    retirement = Retirement(spool, reports, 1e9, {})
+    assert retirement.sweep([Cursor(spool / "cursor-x.json")]) == set()
+    assert len(retirement.sweep([read_all(spool)])) == 2
+    assert "sequence_gap" not in reports.events
+
+
+@pytest.mark.parametrize("moment", ["before the removal", "after it"])
+def test_shipper_that_is_killed_while_it_removes_finds_no_gap(
+    make_recorder: MakeRecorder, spool: Path, moment: str
+) -> None:
+    recorder = make_recorder()
+    recorder.record("request_completed", REQUEST)
+    recorder._roll()
+    recorder.record("request_completed", REQUEST)
+    recorder.close()
+    first, second = segment_paths(spool)
+    data, cursor, saved = first.read_bytes(), read_all(spool), dict[str, int]()
+    second_data = second.read_bytes()
+    second.unlink()
+    retirement = Retirement(spool, Reports(), 1e9, {}, lambda: saved.update(retirement.expected))
+    assert first.name in retirement.sweep([cursor])
+    if moment == "before the removal":
+        first.write_bytes(data)
+    second.write_bytes(second_data)
+    reports = Reports()
+    Retirement(spool, reports, 1e9, saved).sweep([cursor])
+    assert reports.events == []
+    assert segment_paths(spool) == []
+
+
 def test_sealed_segment_that_can_not_be_read_to_its_end_is_kept_and_reported(
     make_recorder: MakeRecorder, spool: Path
 ) -> None:
