@@ -90,6 +90,7 @@ class SegmentState(NamedTuple):
     chain: str
     first_sequence: int
     pid: int
+    end: int  # where its last frame ends, in a sealed one
 
 
 def inspect(path: Path) -> SegmentState | None:
@@ -103,7 +104,9 @@ def inspect(path: Path) -> SegmentState | None:
         abandoned = not has_writer(descriptor)
         header = read_header(descriptor)
         sealed = header.end > 0
-        return SegmentState(sealed or abandoned, sealed, header.chain, header.first_sequence, header.pid)
+        return SegmentState(
+            sealed or abandoned, sealed, header.chain, header.first_sequence, header.pid, header.end
+        )
     finally:
         os.close(descriptor)
 

@@ -6,7 +6,7 @@ chain begins from then on, so a removal that breaks off in its middle leaves no 
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -70,7 +70,7 @@ def apply_retention(
         # Unsigned it would explain no gap: anybody could write such a record.
         recorder.sign()
         removed = 0
-        for step in _steps(before):
+        for step in _steps(before, fields["begins"]):
             removed += step
             if progress is not None:
                 progress(removed)
@@ -111,10 +111,17 @@ def _cut_chains(before: datetime) -> dict[str, list[Any]]:
     return cut
 
 
-def _steps(before: datetime) -> Iterator[int]:
+def _steps(before: datetime, cut: Mapping[str, list[Any]]) -> Iterator[int]:
     """Remove a part at a time; the number of records of each."""
     yield from _drop_whole_months(before)
     yield from _delete_rows(before)
+    for chain, (begin, _) in cut.items():
+        # Where a clock was set back, a record that is newer may stand before one that is too old.
+        removed = AuditRecord.objects.filter(chain=chain, sequence__lt=begin)._raw_delete(
+            AuditRecord.objects.db
+        )
+        if removed:
+            yield removed
 
 
 def _drop_whole_months(before: datetime) -> Iterator[int]:

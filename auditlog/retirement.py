@@ -7,6 +7,7 @@ that ended without signing off, a segment given up for its age.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from auditlog.reader import (
     torn_bytes,
 )
 from auditlog.segment import HEADER_BYTES, UNBEGUN_SUFFIX, SegmentUnreadable, has_writer
-from auditlog.spool import segment_paths
+from auditlog.spool import chain_in_name, segment_paths
 
 UNBEGUN_SECONDS = 60
 DAMAGED_DIRECTORY = "damaged"
@@ -32,19 +33,31 @@ class Retirement:
     """Knows the chains that pass through one spool."""
 
     def __init__(
-        self, directory: Path, report: Report, oldest_seconds: float, expected: Mapping[str, int]
+        self,
+        directory: Path,
+        report: Report,
+        oldest_seconds: float,
+        expected: Mapping[str, int],
+        save: Callable[[], None] = lambda: None,
     ) -> None:
         self._directory = directory
         self._report = report
         self._oldest_seconds = oldest_seconds
         self.expected = dict(expected)  # next sequence by chain; survives restarts by the shipper's care
+        self._save = save
 
     def sweep(self, cursors: Sequence[Cursor]) -> set[str]:
         """Look at every segment once; returns the names of those that are gone."""
-        gone = set()
+        gone, waiting = set(), set()
         for path in segment_paths(self._directory):
+            chain = chain_in_name(path)
+            # In order: an empty last segment has nothing to wait for, but those before it have.
+            if chain in waiting:
+                continue
             if self._settle(path, cursors):
                 gone.add(path.name)
+            else:
+                waiting.add(chain)
         self._clear_unbegun()
         present = {path.name for path in segment_paths(self._directory)}
         return gone | {name for cursor in cursors for name in list(cursor.offsets) if name not in present}
@@ -66,16 +79,25 @@ class Retirement:
             lost = {"segment": path.name, "chain_affected": state.chain, "sinks_behind": len(behind)}
             self._report("spool_expired", lost)
         self._check_chain(path, state, max(offsets))
+        if state.sealed and not behind and max(offsets) < state.end:
+            return self._put_by(path, f"damaged at byte {max(offsets)}: what follows there was not delivered")
+        # First, or a kill in between would look like a gap later. A full disk must not keep the segment.
+        with suppress(OSError):
+            self._save()
         path.unlink(missing_ok=True)
         return True
 
     def _check_chain(self, path: Path, state: SegmentState, end: int) -> None:
         expected = self.expected.get(state.chain, 0)
+        following = state.first_sequence + count_records(path)
+        if expected == following > state.first_sequence:
+            # It was looked at before: the shipper was killed before it removed it.
+            return
         if state.first_sequence != expected:
             gap = {"chain_affected": state.chain, "expected": expected, "found": state.first_sequence}
             self._report("sequence_gap", gap)
         self.expected.pop(state.chain, None)
-        self.expected[state.chain] = state.first_sequence + count_records(path)
+        self.expected[state.chain] = following
         if not state.sealed:
             adopted = {"segment": path.name, "chain_affected": state.chain, "pid": state.pid}
             adopted["torn_bytes"] = torn_bytes(path, end)

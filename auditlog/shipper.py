@@ -92,7 +92,11 @@ class Shipper:
         state = _load_state(directory)
         self._anchored: dict[str, int] = state["anchored"]
         self._retirement = Retirement(
-            directory, recorder.record, settings.GATEWAY_AUDIT_SPOOL_DAYS * 86400.0, state["expected"]
+            directory,
+            recorder.record,
+            settings.GATEWAY_AUDIT_SPOOL_DAYS * 86400.0,
+            state["expected"],
+            self._save_state,
         )
         self._swept_at = self._reported_at = 0.0
         self._anchored_at = time.monotonic()

@@ -20,6 +20,10 @@ def segment_paths(directory: Path, suffix: str = SUFFIX) -> list[Path]:
     return [directory / name for name in names]
 
 
+def chain_in_name(path: Path) -> str:
+    return path.name.partition("-")[0]
+
+
 def spool_bytes(directory: Path) -> int:
     """Bytes of all segments, the preallocated tail of open ones included."""
     total = 0

@@ -4,6 +4,7 @@ The spool is all that the processes of a host share without a broker: a reader k
 open that it follows, so that one that is shipped and removed meanwhile is still read to its end.
 """
 
+import heapq
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -56,8 +57,10 @@ class SpoolTail:
         self._closed = False
         self._open: dict[str, int] = {}
         self._offsets: dict[str, int] = {}
-        # The first look reads what waits in the spool; it belongs to what was before.
-        self._waiting = [record for record in self._read_new() if wanted.matches(record)]
+        # The first look reads what waits in the spool; it belongs to what was before. While a sink is down
+        # that is more than memory holds.
+        waiting = (record for record in self._read_new() if wanted.matches(record))
+        self._waiting = heapq.nlargest(MOST_BEFORE, waiting, key=lambda record: record["event_id"])
 
     def before(self, count: int) -> list[dict[str, Any]]:
         """The newest `count` records up to the start, oldest first: from the database and the spool."""

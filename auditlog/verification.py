@@ -163,6 +163,9 @@ class ChainVerifier:
             text = f"its block ends with number {place.first + place.count - 1}: what follows it is missing"
             yield self._finding("removed", self._block.members[-1][0], text)
         yield from self._end_block()
+        if self._closed_at is not None and self._expected == self._closed_at + 1:
+            text = "the checkpoint that signs the chain's end is missing"
+            yield Finding("removed", self._chain, self._expected, "", text)
         self._summary.unsigned += self._unsigned
         for sequence, (_, time) in sorted(self._anchors.items()):
             if sequence >= self._expected and time >= self._retained_since:

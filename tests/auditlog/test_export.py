@@ -13,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.auditlog.installation import MANAGE, Installation
+from tests.auditlog.spooled import spooled_records
 
 # A base of records like those of a gateway, and some of every other kind.
 FILL = """
@@ -155,3 +156,16 @@ def test_terminal_is_told_how_far_it_is(installations: dict[int, Installation]) 
     assert process.returncode == 0
     assert b"2000 exported" in told
     assert f"{SMALL + 5} records exported".encode() in told
+
+
+def test_export_that_breaks_off_is_recorded_all_the_same(installations: dict[int, Installation]) -> None:
+    installation = installations[SMALL]
+    before = len(spooled_records(installation.spool, "audit_exported"))
+    command = [*MANAGE, "audit", "export", "--since", "2020-01-01"]
+    with subprocess.Popen(command, env=installation.environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["event"] == "request_completed"
+        process.stdout.close()
+    exported = spooled_records(installation.spool, "audit_exported")[before:]
+    (told,) = exported
+    assert (told["count"], told["format"], told["since"]) == (None, "jsonl", "2020-01-01T00:00:00+00:00")

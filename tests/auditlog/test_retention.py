@@ -146,6 +146,23 @@ def test_broken_off_removal_hides_no_change_of_what_is_kept(log: Log) -> None:
     assert ("altered", first.sequence) in [(found.kind, found.sequence) for found in findings()]
 
 
+def test_cut_where_the_clock_was_set_back_leaves_a_log_that_verifies(
+    committed_database: str, make_recorder: MakeRecorder, spool: Path, settings: Any, monkeypatch: Any
+) -> None:
+    settings.GATEWAY_AUDIT_RETENTION_DAYS = DAYS
+    log = Log(spool, make_recorder(key=signing_key()))
+    for age in (31, 29.5, 30.5, 29, 1):
+        log.record(age_days=age, count=3)
+    log.ship()
+    monkeypatch.setattr(audit, "_recorder", log.recorder)
+    assert findings() == []
+    # The record that opens the chain is as old as its first one; the last three come late in it.
+    assert apply_retention(NOW) == 1 + 3 + 3 + 3
+    log.ship()
+    assert findings() == []
+    assert told("retention_applied")[0]["removed"] == 10
+
+
 def test_old_record_that_comes_back_after_the_removal_is_found(log: Log) -> None:
     oldest = AuditRecord.objects.filter(chain=log.recorder.chain).order_by("sequence")[2]
     apply_retention(NOW)

@@ -15,6 +15,7 @@ from auditlog.reader import next_batch
 from auditlog.retirement import Retirement
 from auditlog.segment import SUFFIX, Frame
 from auditlog.sinks.sink import SinkRejected, SinkUnavailable
+from auditlog.spool import segment_paths
 from tests.auditlog.conftest import REQUEST, MakeRecorder
 
 
@@ -263,6 +264,62 @@ def test_torn_tail_of_a_dead_process_is_reported_and_adopted(
     assert len(Retirement(spool, reports, 1e9, {}).sweep([read_all(spool)])) == 1
     assert reports.events == ["segment_adopted"]
     assert reports[0][1]["torn_bytes"] > 0
+
+
+def test_empty_last_segment_of_a_killed_process_waits_for_those_before_it(
+    make_recorder: MakeRecorder, spool: Path
+) -> None:
+    recorder = make_recorder()
+    recorder.record("request_completed", REQUEST)
+    recorder._roll()
+    recorder.abandon()
+    assert len(segment_paths(spool)) == 2
+    reports = Reports()
+    retirement = Retirement(spool, reports, 1e9, {})
+    assert retirement.sweep([Cursor(spool / "cursor-x.json")]) == set()
+    assert len(retirement.sweep([read_all(spool)])) == 2
+    assert "sequence_gap" not in reports.events
+
+
+@pytest.mark.parametrize("moment", ["before the removal", "after it"])
+def test_shipper_that_is_killed_while_it_removes_finds_no_gap(
+    make_recorder: MakeRecorder, spool: Path, moment: str
+) -> None:
+    recorder = make_recorder()
+    recorder.record("request_completed", REQUEST)
+    recorder._roll()
+    recorder.record("request_completed", REQUEST)
+    recorder.close()
+    first, second = segment_paths(spool)
+    data, cursor, saved = first.read_bytes(), read_all(spool), dict[str, int]()
+    second_data = second.read_bytes()
+    second.unlink()
+    retirement = Retirement(spool, Reports(), 1e9, {}, lambda: saved.update(retirement.expected))
+    assert first.name in retirement.sweep([cursor])
+    if moment == "before the removal":
+        first.write_bytes(data)
+    second.write_bytes(second_data)
+    reports = Reports()
+    Retirement(spool, reports, 1e9, saved).sweep([cursor])
+    assert reports.events == []
+    assert segment_paths(spool) == []
+
+
+def test_sealed_segment_that_can_not_be_read_to_its_end_is_kept_and_reported(
+    make_recorder: MakeRecorder, spool: Path
+) -> None:
+    recorder = make_recorder()
+    for _ in range(10):
+        recorder.record("request_completed", REQUEST)
+    recorder.close()
+    (path,) = segment_paths(spool)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    reports = Reports()
+    assert Retirement(spool, reports, 1e9, {}).sweep([read_all(spool)]) == {path.name}
+    assert reports.events == ["segment_damaged"]
+    assert (spool / "damaged" / path.name).read_bytes() == data
 
 
 def test_segment_that_is_missing_from_a_chain_is_reported(make_recorder: MakeRecorder, spool: Path) -> None:

@@ -14,7 +14,7 @@ from accounts.models import Principal
 from auditlog import consumers
 from auditlog.reader import next_batch
 from auditlog.sinks.database import DatabaseSink
-from auditlog.tail import MOST_AT_ONCE, SpoolTail, TailFilter
+from auditlog.tail import MOST_AT_ONCE, MOST_BEFORE, SpoolTail, TailFilter
 from tests.auditlog.conftest import REQUEST, MakeRecorder
 
 EVERYTHING = TailFilter()
@@ -100,6 +100,20 @@ def test_what_was_before_is_told_once_whether_stored_or_waiting(
     DatabaseSink().deliver(next_batch(spool, {}, 4).frames)
     tail = follow()
     assert statuses(tail.before(5)) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.django_db
+def test_spool_that_an_outage_has_filled_is_not_held_in_memory(
+    make_recorder: MakeRecorder, follow: Any
+) -> None:
+    first, second = make_recorder(), make_recorder()
+    for number in range(MOST_BEFORE + 50):
+        (first, second)[number % 2].record(
+            "request_completed", {**REQUEST, "status": number}, now=1e9 + number
+        )
+    tail = follow()
+    assert len(tail._waiting) == MOST_BEFORE
+    assert statuses(tail.before(MOST_BEFORE)) == list(range(50, MOST_BEFORE + 50))
 
 
 # --- the WebSocket --------------------------------------------------------------------------

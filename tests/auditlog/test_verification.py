@@ -72,6 +72,11 @@ def test_removed_record_is_named_by_its_number(stored: list[Frame]) -> None:
     assert "number 7" in findings()[0].text
 
 
+def test_removed_end_of_a_closed_chain_is_found(stored: list[Frame]) -> None:
+    AuditRecord.objects.filter(sequence=22)._raw_delete(AuditRecord.objects.db)
+    assert [(finding.kind, finding.sequence) for finding in findings()] == [("removed", 22)]
+
+
 def test_altered_text_is_found(stored: list[Frame]) -> None:
     body = AuditRecord.objects.get(sequence=5).body
     change(5, body=body.replace("alice", "mallory"), principal="mallory")

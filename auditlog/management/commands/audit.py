@@ -4,7 +4,8 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             help="all files of the file sink together, rotated ones too (FILE*), or an export in lines",
         )
         tail = actions.add_parser("tail", help="show the last records of this host and new ones as they come")
-        tail.add_argument("-n", "--lines", type=int, default=20)
+        tail.add_argument("-n", "--lines", type=_count, default=20)
         tail.add_argument("--json", action="store_true", help="whole records, one JSON object a line")
         for name in ("principal", "route", "decision"):
             tail.add_argument(f"--{name}", default="")
@@ -129,8 +130,8 @@ class Command(BaseCommand):
 
         try:
             require(options.format)
-            with _output(options.output) as stream:
-                count = export(
+            with _output(options.output) as stream, _told(options) as told:
+                told["count"] = export(
                     stream, options.format, options.since, options.until, self._progress("exported")
                 )
         except BrokenPipeError:
@@ -139,8 +140,7 @@ class Command(BaseCommand):
             return
         except (ExportImpossible, OSError) as error:
             raise CommandError(str(error)) from error
-        recorder.record("audit_exported", _export_details(options, count))
-        self.stderr.write(f"{count} records exported")
+        self.stderr.write(f"{told['count']} records exported")
 
     def _retention(self, options: argparse.Namespace) -> None:
         from auditlog.retention import apply_retention
@@ -170,17 +170,29 @@ def _stopped_by_signals() -> threading.Event:
     return stop
 
 
-def _export_details(options: argparse.Namespace, count: int) -> dict[str, Any]:
-    period = {
+@contextmanager
+def _told(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Record the export, also one that breaks off: what went out until then has gone out."""
+    told: dict[str, Any] = {"origin": "command", "format": options.format, "count": None}
+    told |= {
         name: value.isoformat() if value else None for name, value in vars(options).items() if name in _PERIOD
     }
-    return {"origin": "command", "format": options.format, "count": count, **period}
+    try:
+        yield told
+    finally:
+        recorder.record("audit_exported", told)
 
 
 def _output(path: Path | None) -> BinaryIO:
     if path is None:
         return sys.stdout.buffer
     return path.open("wb")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
+    return int(text)
 
 
 def _moment(text: str) -> datetime:
