@@ -19,6 +19,7 @@ from orjson import Fragment
 from auditlog.block import EVENT, MOST_RECORDS, Occurrence
 from auditlog.block import encode as encode_block
 from auditlog.chain import OPENED, START, SigningKey, link
+from auditlog.drops import Drops
 from auditlog.record import RecordEncoder, new_chain_id
 from auditlog.redaction import Redaction
 from auditlog.repeating import RepeatingRecords, fields_of
@@ -55,7 +56,7 @@ class Recorder:
     ) -> None:
         self.directory = directory
         self.chain = new_chain_id(clock(), secrets.randbits(74))
-        self.recorded = self.dropped = self.failed_allocations = 0
+        self.recorded = self.failed_allocations = 0
         self.fsync = fsync
         self._clock = clock
         self._key = key
@@ -72,14 +73,18 @@ class Recorder:
         self._retired: list[SegmentWriter] = []
         self._number = 0
         self._retry_at = 0.0
-        self._unreported, self._drop_reason = 0, ""
-        self._first_drop = self._last_drop = 0.0
+        self._drops = Drops()
         self._since_checkpoint, self._checkpoint_at = 0, clock()
         self._unsynced = False
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._wake = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._keep_house, name="audit-spool", daemon=True)
+
+    @property
+    def dropped(self) -> int:
+        """Records that are lost."""
+        return self._drops.total
 
     # --- the way of a record ------------------------------------------------------------------
 
@@ -89,12 +94,12 @@ class Recorder:
             now = self._clock()
         with self._lock:
             try:
-                if self._segment is None or self._unreported:
+                if self._segment is None or self._drops.unreported:
                     self._recover(now)
                 self._append(event, fields, now)
             except Exception as error:
                 # The outermost edge of the audit: whatever it is, the answer must go out.
-                self._count_drop(error, now)
+                self._drops.count(error, now, 1)
                 return False
             self._recorded(1, now)
         return True
@@ -117,7 +122,7 @@ class Recorder:
                 return self.record(EVENT, fields, occurrence[0] / 1_000_000), False
         except Exception as error:
             with self._lock:
-                self._count_drop(error, occurrence[0] / 1_000_000)
+                self._drops.count(error, occurrence[0] / 1_000_000, 1)
             return False, False
         if self._held and len(notes) < MOST_RECORDS:
             return True, True
@@ -141,14 +146,14 @@ class Recorder:
     def _store_block(self, words: list[Fragment], which: list[int], occurrences: list[Occurrence]) -> bool:
         count, now = len(which), occurrences[-1][0] / 1_000_000
         try:
-            if self._segment is None or self._unreported:
+            if self._segment is None or self._drops.unreported:
                 self._recover(now)
             body = encode_block(self._source, self._sequence, words, which, occurrences)
             if len(body) > self._segment_bytes // 2 and count > 1:
                 return self._store_halves(words, which, occurrences)
             self._store(body, count)
         except Exception as error:
-            self._count_drop(error, now, count)
+            self._drops.count(error, now, count)
             return False
         self._recorded(count, now)
         return True
@@ -184,21 +189,15 @@ class Recorder:
         """Open the first segment or one after a failure, and report what was dropped meanwhile."""
         if self._segment is None:
             if now < self._retry_at:
-                raise SpoolFull(self._drop_reason)
+                raise SpoolFull(self._drops.reason)
             self._roll()
         if self._sequence == 0:
             signature = self._key.sign(str(self.chain), 0, START, OPENED)
             opened = {"pid": os.getpid(), "key_id": self._key.key_id, "signature": signature}
             self._append("chain_opened", opened, now)
-        if self._unreported:
-            dropped = {
-                "dropped": self._unreported,
-                "reason": self._drop_reason,
-                "first_drop": _moment(self._first_drop),
-                "last_drop": _moment(self._last_drop),
-            }
-            self._append("records_dropped", dropped, now)
-            self._unreported = 0
+        if self._drops.unreported:
+            self._append("records_dropped", self._drops.report(), now)
+            self._drops.reported()
 
     def _roll(self) -> None:
         """Go on in the next segment. Raises OSError when there is none to be had."""
@@ -236,18 +235,9 @@ class Recorder:
             try:
                 self._recover(self._clock())
             except OSError as error:
-                self._drop_reason = self._drop_reason or str(error)
+                self._drops.reason = self._drops.reason or str(error)
                 return False
             return True
-
-    def _count_drop(self, error: Exception, now: float, records: int = 1) -> None:
-        if not self._unreported:
-            self._first_drop = now
-            logger.error("audit records are being dropped: %s: %s", type(error).__name__, error)
-        self._drop_reason = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-        self._last_drop = now
-        self._unreported += records
-        self.dropped += records
 
     def sign(self) -> None:
         """Add a checkpoint now: what was recorded last says something that counts only when it is signed."""
@@ -263,7 +253,7 @@ class Recorder:
             self._append("checkpoint", {"key_id": self._key.key_id, "signature": signature}, now)
         except Exception as error:
             # Whoever records must not fail by it: the answers of a whole turn may wait.
-            self._count_drop(error, now)
+            self._drops.count(error, now, 1)
 
     # --- beside the way: allocation, sync, checkpoints by time ----------------------------------
 
@@ -353,11 +343,11 @@ class Recorder:
             if self._segment is not None:
                 now = self._clock()
                 try:
-                    if self._unreported:
+                    if self._drops.unreported:
                         self._recover(now)
                     self._append("chain_closed", {"recorded": self.recorded}, now)
                 except OSError as error:
-                    self._count_drop(error, now)
+                    self._drops.count(error, now, 1)
                 self._checkpoint(now)
                 if self._segment is not None:
                     self._segment.seal()
@@ -372,8 +362,8 @@ class Recorder:
             segment.close(sync=self.fsync != "never")
         self._retired = []
         self._sync()
-        if self._unreported:
-            logger.error("%d audit records were dropped and not reported in the log", self._unreported)
+        if self._drops.unreported:
+            logger.error("%d audit records were dropped and not reported in the log", self._drops.unreported)
 
     def abandon(self) -> None:
         """After a fork: the files belong to the parent."""
@@ -391,10 +381,6 @@ class Recorder:
             "spool_limit_bytes": self._limit_bytes,
             "sequence": self._sequence,
         }
-
-
-def _moment(now: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
 
 
 def _settle(future: asyncio.Future[None], failure: OSError | None) -> None:

@@ -13,6 +13,7 @@ from django.conf import settings
 
 from gateway_site import draining
 from gateway_site.bind import Bind
+from gateway_site.large_buffers import give_back_large_buffers
 from routing.downstream.call import ASGIApplication
 from routing.downstream.clients import Clients
 
@@ -66,6 +67,7 @@ class Worker:
         self._ending: asyncio.Event = asyncio.Event()
 
     def run(self) -> None:
+        give_back_large_buffers()
         uvloop.run(self._serve())
 
     async def _serve(self) -> None:

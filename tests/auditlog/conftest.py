@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from auditlog.chain import SigningKey
+from auditlog.configuration import signing_key
+from auditlog.reader import next_batch
 from auditlog.recorder import Recorder
 from auditlog.redaction import Redaction
+from auditlog.segment import Frame
 
 KEY = SigningKey("test-key", bytes(range(32)))
 REQUEST: dict[str, Any] = {
@@ -57,3 +60,13 @@ def make_recorder(spool: Path) -> Iterator[MakeRecorder]:
     yield make
     for recorder in made:
         recorder.close()
+
+
+@pytest.fixture
+def chain(make_recorder: MakeRecorder, spool: Path) -> list[Frame]:
+    """A closed chain: opened, 20 requests, closed, checkpoint; as it was recorded."""
+    recorder = make_recorder(key=signing_key())
+    for number in range(20):
+        recorder.record("request_completed", {**REQUEST, "status": 200 + number})
+    recorder.close()
+    return next_batch(spool, {}, 1000).frames
