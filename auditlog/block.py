@@ -117,8 +117,12 @@ def is_as_expanded(body: bytes, record: Mapping[str, Any]) -> bool:
     first, count, _ = record["block"]
     if rest != b'%d,%d,"%08x"]}' % (first, count, zlib.crc32(text)):
         return False
-    # A text that says something twice, or more than it seems to, has another checksum than its own words.
-    return orjson.dumps({name: record[name] for name in record if name != "block"})[:-1] == text
+    # Of many spellings of the same (a null, another order, a digit that is rounded away) the hash covers one.
+    try:
+        ((alone, _),) = _expanded(_collapsed([record]))
+    except (ValueError, TypeError, KeyError, IndexError):
+        return False
+    return alone.rpartition(b',"block":[')[0] == text
 
 
 def collapse(records: Sequence[Mapping[str, Any]]) -> bytes:

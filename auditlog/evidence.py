@@ -64,7 +64,7 @@ def verify_files(
 
     Holds a place a record in memory, not the records. Raises LinesUnreadable.
     """
-    expectations, places = Expectations(), list[Place]()
+    expectations, places = Expectations(may_hold_removed=True), list[Place]()
     with ExitStack() as stack:
         files = [stack.enter_context(open_lines(path)) for path in paths]
         files.sort(key=_begin_of)

@@ -56,6 +56,8 @@ class Expectations:
     retained_since: str = ""
     # A removal has begun and has not said that it is done: of what it was to remove some may be left.
     is_removing: bool = False
+    # Files keep what the retention removes from the database; an export of it begins at the cut, too.
+    may_hold_removed: bool = False
     _newest_retention: str = ""
 
     def learn(self, record: Mapping[str, Any]) -> None:
@@ -119,6 +121,7 @@ class ChainVerifier:
         if self._is_removing:
             # What is to go may all be there still.
             self._expected, self._head = 0, START
+        self._may_hold_removed = expectations.may_hold_removed
         self._unsigned = 0
         self._block = _OpenBlock()
         summary.chains += 1
@@ -127,6 +130,9 @@ class ChainVerifier:
         """Findings about the next record of the chain."""
         self._summary.records += 1
         record = read_body(stored.body)
+        if self._may_hold_removed and stored.sequence < self._begin:
+            self._begin, self._expected, self._head = 0, 0, START
+        self._may_hold_removed = False
         if self._is_removing and stored.sequence > self._expected:
             self._pass_over_removed(stored.sequence, record)
         yield from self._check_columns(stored, record)

@@ -13,12 +13,13 @@ from django.db import connection
 from auditlog import recorder as audit
 from auditlog import retention
 from auditlog.configuration import signing_key
-from auditlog.evidence import verify_database
+from auditlog.evidence import verify_database, verify_files
 from auditlog.models import AuditRecord
 from auditlog.partitions import ensure_partition, month_of
 from auditlog.reader import next_batch
 from auditlog.retention import apply_retention, keep
 from auditlog.sinks.database import DatabaseSink
+from auditlog.sinks.file import FileSink
 from auditlog.verification import Finding, Summary
 from tests.auditlog.blocks import record_turn
 from tests.auditlog.conftest import REQUEST, MakeRecorder
@@ -33,7 +34,7 @@ class Log:
 
     def __init__(self, spool: Path, recorder: audit.Recorder) -> None:
         self.recorder = recorder
-        self._spool, self._offsets = spool, dict[str, int]()
+        self.spool, self._offsets = spool, dict[str, int]()
 
     def record(self, age_days: float, count: int = 1, **fields: Any) -> None:
         for _ in range(count):
@@ -41,7 +42,7 @@ class Log:
             self.recorder.record("request_completed", REQUEST | fields, now=moment)
 
     def ship(self) -> None:
-        batch = next_batch(self._spool, self._offsets, 10_000)
+        batch = next_batch(self.spool, self._offsets, 10_000)
         DatabaseSink().deliver(batch.frames)
         self._offsets |= batch.offsets
 
@@ -111,6 +112,36 @@ def test_removal_is_announced_and_told_with_its_figures(log: Log) -> None:
     assert (started["days"], started["before"]) == (applied["days"], applied["before"])
     assert len(started["begins"]) == 1
     assert findings() == []
+
+
+def test_file_that_keeps_what_the_database_has_removed_verifies_whole(log: Log, tmp_path: Path) -> None:
+    file = FileSink(tmp_path / "audit.jsonl", 0, 1, fsync=False)
+    offsets: dict[str, int] = {}
+
+    def write() -> None:
+        batch = next_batch(log.spool, offsets, 10_000)
+        file.deliver(batch.frames)
+        offsets.update(batch.offsets)
+
+    write()
+    assert apply_retention(NOW) > 0
+    log.ship()
+    write()
+    file.close()
+    lines = (tmp_path / "audit.jsonl").read_bytes().splitlines(keepends=True)
+
+    def found(lines: list[bytes]) -> list[tuple[str, int | None]]:
+        (tmp_path / "audit.jsonl").write_bytes(b"".join(lines))
+        told = verify_files([tmp_path / "audit.jsonl"], [signing_key()], Summary(), lambda count: None)
+        return [(finding.kind, finding.sequence) for finding in told]
+
+    assert found(lines) == []
+    chain = str(log.recorder.chain).encode()
+    first = next(index for index, line in enumerate(lines) if chain in line)
+    assert found([*lines[: first + 2], *lines[first + 3 :]]) == [("removed", 3)]
+    # An export of the database begins at the cut.
+    call_command("audit", "export", "--output", str(tmp_path / "export.jsonl"))
+    assert found((tmp_path / "export.jsonl").read_bytes().splitlines(keepends=True)) == []
 
 
 def test_nothing_to_remove_says_nothing(log: Log) -> None:
