@@ -213,7 +213,7 @@ class Redaction:
 
 def _decoded(text: str) -> str:
     for _ in range(DECODED_AT_MOST):
-        decoded = unquote(text, errors="surrogateescape")
+        decoded = unquote(text, errors="replace")
         if decoded == text:
             break
         text = decoded

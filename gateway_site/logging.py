@@ -8,6 +8,7 @@ import orjson
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
 
+from auditlog.escaping import escape_text
 from auditlog.redaction import Redaction
 
 # Django's own loggers, which quote what a client sent.
@@ -44,18 +45,20 @@ class GatewayFormatter(logging.Formatter):
     def _without_secrets(
         self, record: logging.LogRecord, message: str, traceback: str | None, extra: dict[str, Any]
     ) -> tuple[str, str | None, dict[str, Any]]:
-        """What a client put in its path, its query or its host must not get into the log by that."""
+        """What a client put in its path, its query or its host must not get into the log by that, nor look
+        like another line of it.
+        """
         if record.name == _DISALLOWED_HOST or isinstance((record.exc_info or (0, 0))[1], SuspiciousOperation):
             # A client's fault, not ours: no traceback, and a host may be anything.
             message, traceback = message.partition(":")[0], None
         redact = self._redact()
         extra = {
-            name: f"{redact.method(value.method or '')} {redact.path_text(value.path)}"
+            name: escape_text(f"{redact.method(value.method or '')} {redact.path_text(value.path)}")
             if isinstance(value, HttpRequest)
             else value
             for name, value in extra.items()
         }
-        return redact.text(message), traceback and redact.text(traceback), extra
+        return escape_text(redact.text(message)), traceback and redact.text(traceback), extra
 
     def _redact(self) -> Redaction:
         """Made at first need: the settings name this class before they are ready."""

@@ -168,6 +168,12 @@ def test_secret_is_taken_out_of_nested_details() -> None:
     assert JWT[5:].encode() not in line
 
 
+def test_bytes_that_are_no_text_beside_a_hidden_secret_do_no_harm() -> None:
+    found = REDACTION.text(SECRET.replace("_", "%5F") + "%FF%00")
+    assert SECRET[14:30] not in found
+    assert found.encode()
+
+
 def test_secret_right_after_a_harmless_twin_is_not_missed() -> None:
     encoder = RecordEncoder("n", uuid.UUID("018f3f3e-7c52-7f0a-9a3e-3f2a7a1b2c3d"), REDACTION)
     for agent in (b"curl", SECRET.encode(), b"curl", SECRET.encode()):

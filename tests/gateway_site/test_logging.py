@@ -37,6 +37,17 @@ def test_secret_in_a_request_is_not_in_the_log(target: str, style: str) -> None:
     assert len(found.splitlines()) == 1
 
 
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize(
+    "path", ["/v1/a%0A%7B%7D", "/v1/%E2%80%A8x", "/v1/%E2%80%AEx", "/v1/%C2%85x", "/v1/%1B[2J"]
+)
+def test_path_with_a_line_end_in_it_stays_one_line(path: str, style: str) -> None:
+    request = asked(path)
+    found = line("django.request", "%s: %s", "Not Found", request.path, style=style, request=request)
+    assert len(found.splitlines()) == 1
+    assert found.isprintable()
+
+
 @pytest.mark.parametrize("name", ["django.security.DisallowedHost", "django.request"])
 def test_host_that_is_not_ours_is_not_in_the_log(name: str) -> None:
     try:
