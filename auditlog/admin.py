@@ -44,17 +44,22 @@ class InfinitePaginator(UnfoldPaginator):
 class ExactFilter(TextFilter):
     """One word, compared as it stands: the form that an index answers."""
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+    def queryset(self, request: HttpRequest, queryset: AuditRecordQuerySet) -> QuerySet:
         value = (self.value() or "").strip()
-        return queryset.filter(**{self.parameter_name: value}) if value else queryset
+        if "\0" in value:
+            # No record holds it, and PostgreSQL can't even be asked.
+            return queryset.none()
+        return self.matching(queryset, value) if value else queryset
+
+    def matching(self, queryset: AuditRecordQuerySet, value: str) -> QuerySet:
+        return queryset.filter(**{self.parameter_name: value})
 
 
 class PrincipalFilter(ExactFilter):
     title, parameter_name = "principal", "principal"
 
-    def queryset(self, request: HttpRequest, queryset: AuditRecordQuerySet) -> QuerySet:
-        value = (self.value() or "").strip()
-        return queryset.by_principal(value) if value else queryset
+    def matching(self, queryset: AuditRecordQuerySet, value: str) -> QuerySet:
+        return queryset.by_principal(value)
 
 
 class RouteFilter(ExactFilter):
