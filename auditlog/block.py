@@ -25,9 +25,9 @@ VERSION = 1
 SCHEMA_VERSION = 1
 EVENT = "request_completed"
 MOST_RECORDS = 256
-# Microseconds since the epoch, request id, trace id, path, redacted query, status, bytes in, bytes out,
-# microseconds in all, microseconds at the upstream. Texts are as they may be written: see is_plain.
-Occurrence = tuple[int, str, str, str, str | None, int, int, int, int, int | None]
+# Microseconds since the epoch, request id, trace id (None: the same), path, redacted query, status, bytes in,
+# bytes out, microseconds in all, microseconds at the upstream. Texts are as they may be written: see is_plain.
+Occurrence = tuple[int, str, str | None, str, str | None, int, int, int, int, int | None]
 
 _OPENING = b"[%d," % VERSION
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -94,7 +94,7 @@ def _expanded(body: bytes) -> list[tuple[bytes, dict[str, Any]]]:
             "sequence": sequence,
             **words[index],
             "request_id": request_id,
-            "trace_id": trace_id,
+            "trace_id": request_id if trace_id is None else trace_id,
             "path": path,
         }
         if query is not None:
@@ -154,7 +154,7 @@ def _collapsed(records: Sequence[Mapping[str, Any]]) -> bytes:
             (
                 at,
                 record["request_id"],
-                record["trace_id"],
+                None if record["trace_id"] == record["request_id"] else record["trace_id"],
                 record["path"],
                 record.get("query"),
                 record["status"],

@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from auditlog.chain import OPENED, START, SigningKey, link
 from auditlog.drops import Drops
 from auditlog.record import RecordEncoder, new_chain_id
 from auditlog.redaction import Redaction
-from auditlog.repeating import RepeatingRecords, fields_of
+from auditlog.repeating import Repeating, RepeatingRecords, fields_of
 from auditlog.segment import SegmentWriter
 from auditlog.spool import SpoolFull, prepare_directory, spool_bytes
 
@@ -65,7 +65,6 @@ class Recorder:
         self._source = self._encoder.source()
         # With an encoder of its own: it takes notes without the lock, and an encoder remembers words.
         self._notes = RepeatingRecords(RecordEncoder(node, self.chain, redaction))
-        self._held = False
         self._lock = threading.RLock()
         self._head, self._sequence = START, 0
         self._segment: SegmentWriter | None = None
@@ -106,42 +105,37 @@ class Recorder:
 
     # Requests like others before them: from the thread of one event loop only.
 
-    def record_repeating(
-        self,
-        key: Hashable,
-        repeated: Callable[[Any], dict[str, Any]],
-        subject: Any,
-        occurrence: Occurrence,
-        query: bytes,
-    ) -> tuple[bool, bool]:
-        """Store a completed request: whether it was stored (or is held), and its words are plain."""
-        notes = self._notes
+    def record_turn(
+        self, repeated: Callable[[Any], dict[str, Any]], requests: Sequence[Repeating]
+    ) -> tuple[bool, list[bool]]:
+        """Store the requests that were answered in one turn of the loop, before an answer goes out; never raises.
+
+        Whether all were stored, and of each whether its words are plain (RepeatingRecords.note).
+        """
+        stored, plain = True, list[bool]()
+        for first in range(0, len(requests), MOST_RECORDS):
+            part = requests[first : first + MOST_RECORDS]
+            noted = self._notes.note(repeated, part)
+            words, which, occurrences = self._notes.take()
+            if which:
+                with self._lock:
+                    stored &= self._store_block(words, which, occurrences)
+            if len(which) < len(part):
+                for request, is_noted in zip(part, noted, strict=True):
+                    stored = (is_noted or self._record_alone(repeated, request)) and stored
+            plain += noted
+        return stored, plain
+
+    def _record_alone(self, repeated: Callable[[Any], dict[str, Any]], request: Repeating) -> bool:
+        _, subject, occurrence, query = request
+        now = occurrence[0] / 1_000_000
         try:
-            if not notes.note(key, repeated, subject, occurrence, query):
-                fields = repeated(subject) | fields_of(occurrence, query)
-                return self.record(EVENT, fields, occurrence[0] / 1_000_000), False
+            fields = repeated(subject) | fields_of(occurrence, query)
         except Exception as error:
             with self._lock:
-                self._drops.count(error, occurrence[0] / 1_000_000, 1)
-            return False, False
-        if self._held and len(notes) < MOST_RECORDS:
-            return True, True
-        return self._store_notes(), True
-
-    def hold(self) -> None:
-        """Gather what `record_repeating` is told until `release`: the requests of one turn of the loop."""
-        self._held = True
-
-    def release(self) -> None:
-        """Store what was held. To be called before any answer to these requests goes out; never raises."""
-        self._held = False
-        if len(self._notes):
-            self._store_notes()
-
-    def _store_notes(self) -> bool:
-        words, which, occurrences = self._notes.take()
-        with self._lock:
-            return self._store_block(words, which, occurrences)
+                self._drops.count(error, now, 1)
+            return False
+        return self.record(EVENT, fields, now)
 
     def _store_block(self, words: list[Fragment], which: list[int], occurrences: list[Occurrence]) -> bool:
         count, now = len(which), occurrences[-1][0] / 1_000_000

@@ -7,12 +7,12 @@ import atexit
 import os
 import socket
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from auditlog.block import Occurrence
 from auditlog.chain_writer import AuditUnavailable, Recorder
+from auditlog.repeating import Repeating
 
 _recorder: Recorder | None = None
 _start_lock = threading.Lock()
@@ -35,25 +35,9 @@ def record(event: str, fields: dict[str, Any], now: float | None = None) -> None
     (_recorder or start()).record(event, fields, now)
 
 
-def record_repeating(
-    key: Hashable,
-    repeated: Callable[[Any], dict[str, Any]],
-    subject: Any,
-    occurrence: Occurrence,
-    query: bytes,
-) -> bool:
-    """Record a request like others before it (see Recorder.record_repeating): whether its words are plain."""
-    return (_recorder or start()).record_repeating(key, repeated, subject, occurrence, query)[1]
-
-
-def hold() -> None:
-    """See Recorder.hold."""
-    (_recorder or start()).hold()
-
-
-def release() -> None:
-    """See Recorder.release."""
-    (_recorder or start()).release()
+def record_turn(repeated: Callable[[Any], dict[str, Any]], requests: Sequence[Repeating]) -> list[bool]:
+    """Record the requests of one turn of the loop (see Recorder.record_turn): of each, if its words are plain."""
+    return (_recorder or start()).record_turn(repeated, requests)[1]
 
 
 def record_required(event: str, fields: dict[str, Any], now: float | None = None) -> None:
@@ -68,15 +52,11 @@ def sign() -> None:
     (_recorder or start()).sign()
 
 
-def record_repeating_required(
-    key: Hashable,
-    repeated: Callable[[Any], dict[str, Any]],
-    subject: Any,
-    occurrence: Occurrence,
-    query: bytes,
-) -> bool:
-    """The same for a request that must not go unrecorded. Raises AuditUnavailable when it isn't stored."""
-    stored, plain = (_recorder or start()).record_repeating(key, repeated, subject, occurrence, query)
+def record_turn_required(
+    repeated: Callable[[Any], dict[str, Any]], requests: Sequence[Repeating]
+) -> list[bool]:
+    """The same for requests that must not go unrecorded. Raises AuditUnavailable when one isn't stored."""
+    stored, plain = (_recorder or start()).record_turn(repeated, requests)
     if not stored:
         raise AuditUnavailable("the audit record can't be stored")
     return plain
@@ -141,19 +121,17 @@ atexit.register(close)
 
 __all__ = [
     "AuditUnavailable",
-    "Occurrence",
     "Recorder",
+    "Repeating",
     "close",
     "counters",
     "durable",
     "figures",
     "has_room",
-    "hold",
     "record",
-    "record_repeating",
-    "record_repeating_required",
     "record_required",
-    "release",
+    "record_turn",
+    "record_turn_required",
     "sign",
     "start",
 ]

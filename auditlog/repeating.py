@@ -5,7 +5,7 @@ at from then on. Knows neither spool nor chain.
 """
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
 from orjson import Fragment
@@ -14,8 +14,10 @@ from auditlog.block import EVENT, Occurrence, is_plain
 from auditlog.escaping import FIELD_LIMITS, is_plain_line
 from auditlog.record import REMEMBERED_CHARACTERS, WORDS_REMEMBERED, RecordEncoder
 
-# Ids of our own making, and any other that is nothing but a UUID.
-_OWN_ID = re.compile(r"[0-9a-f-]{32,36}").fullmatch
+_UUID = re.compile(r"[0-9a-f-]{32,36}").fullmatch
+# A request like others before it: its key, what its words can be worked out of, what is new, and its query
+# as it was sent. Without a trace id, the request id is one that the gateway made for both: nobody looks at it.
+Repeating = tuple[Hashable, Any, Occurrence, bytes]
 
 
 class Words:
@@ -50,44 +52,51 @@ class RepeatingRecords:
         self._turn = 0
         self._noted = Noted([], [], [])
 
-    def __len__(self) -> int:
-        return len(self._noted.which)
-
     def note(
         self,
-        key: Hashable,
         repeated: Callable[[Any], dict[str, Any]],
-        subject: Any,
-        occurrence: Occurrence,
-        query: bytes,
-    ) -> bool:
-        """Note one request; False when its words are not plain (long, strange, suspicious).
+        requests: Iterable[Repeating],
+    ) -> list[bool]:
+        """Note requests; of each, whether it could be: else its words are not plain (long, strange, suspicious).
 
-        What `key` stands for is worked out once, by `repeated(subject)`. `query` is as it was sent.
+        What a request's key stands for is worked out once, by `repeated(subject)`. One loop over all: a
+        request's note costs less than the calls to make it would.
         """
-        words = self._remembered.get(key)
-        if words is None:
-            words = self._remember(key, repeated(subject))
-        request_id, trace_id, path = occurrence[1], occurrence[2], occurrence[3]
-        if (
-            words.text is None
-            or (path not in self._clean_paths and not self._is_clean_path(path))
-            or (_OWN_ID(request_id) is None and not self._is_clean_id(request_id))
-            or (trace_id is not request_id and _OWN_ID(trace_id) is None and not self._is_clean_id(trace_id))
-        ):
-            return False
-        if query:
-            redacted = self._redaction.query(query)
-            if len(redacted) > FIELD_LIMITS["query"] or not is_plain(redacted):
-                return False
-            occurrence = (*occurrence[:4], redacted, *occurrence[5:])
-        noted = self._noted
-        if words.turn != self._turn:
-            words.turn, words.index = self._turn, len(noted.words)
-            noted.words.append(words.text)
-        noted.which.append(words.index)
-        noted.occurrences.append(occurrence)
-        return True
+        remembered, clean_paths, turn = self._remembered, self._clean_paths, self._turn
+        texts, which, occurrences = self._noted
+        plain = []
+        for key, subject, occurrence, query in requests:
+            try:
+                words = remembered.get(key)
+                if words is None:
+                    words = self._remember(key, repeated(subject))
+                request_id, trace_id, path = occurrence[1], occurrence[2], occurrence[3]
+                if (
+                    words.text is None
+                    or (path not in clean_paths and not self._is_clean_path(path))
+                    or (trace_id is not None and not self._are_clean_ids(request_id, trace_id))
+                ):
+                    plain.append(False)
+                    continue
+                if trace_id == request_id:
+                    occurrence = (*occurrence[:2], None, *occurrence[3:])
+                if query:
+                    redacted = self._redaction.query(query)
+                    if len(redacted) > FIELD_LIMITS["query"] or not is_plain(redacted):
+                        plain.append(False)
+                        continue
+                    occurrence = (*occurrence[:4], redacted, *occurrence[5:])
+            except Exception:
+                # Recorded by itself it shows again, and is told there.
+                plain.append(False)
+                continue
+            if words.turn != turn:
+                words.turn, words.index = turn, len(texts)
+                texts.append(words.text)
+            which.append(words.index)
+            occurrences.append(occurrence)
+            plain.append(True)
+        return plain
 
     def take(self) -> Noted:
         """The notes so far; the next turn begins."""
@@ -118,6 +127,9 @@ class RepeatingRecords:
         self._clean_paths.add(path)
         return True
 
+    def _are_clean_ids(self, *ids: str) -> bool:
+        return all(_UUID(text) is not None or self._is_clean_id(text) for text in ids)
+
     def _is_clean_id(self, text: str) -> bool:
         return (
             len(text) <= FIELD_LIMITS["request_id"] and is_plain(text) and not self._redaction.may_hide(text)
@@ -129,7 +141,7 @@ def fields_of(occurrence: Occurrence, query: bytes) -> dict[str, Any]:
     _, request_id, trace_id, path, _, status, bytes_in, bytes_out, duration, upstream = occurrence
     fields: dict[str, Any] = {
         "request_id": request_id,
-        "trace_id": trace_id,
+        "trace_id": request_id if trace_id is None else trace_id,
         "path": path,
         "status": status,
         "bytes_in": bytes_in,

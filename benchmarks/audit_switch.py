@@ -78,30 +78,32 @@ def install(switch: Switch) -> None:
         switch.count(len(self._ready))
         answer_ready(self)
 
-    def switched(self: Recorder, exchange: Any, duration_ms: float, audit: Any) -> None:
+    def switched(self: Recorder, ended: list[tuple[Any, float]], audit: Any) -> None:
         if switch.choice == ON:
-            record(self, exchange, duration_ms, audit)
+            record(self, ended, audit)
         else:
-            _write_line_only(self, exchange, duration_ms)
+            _write_lines_only(self, ended)
 
     Forwarder._answer_ready = counted  # type: ignore[method-assign]
     Recorder._record_repeating = switched  # type: ignore[method-assign]
 
 
-def _write_line_only(recorder: Any, exchange: Any, duration_ms: float) -> None:
+def _write_lines_only(recorder: Any, ended: list[tuple[Any, float]]) -> None:
     """What `Recorder._record_repeating` does besides the audit."""
-    identity = exchange.identity
-    if recorder._note_key is not None and identity is not None and identity.credential is not None:
-        recorder._note_key(identity.credential.id, exchange.started_at)
-    recorder._access_log.add_plain(
-        exchange.started_at + duration_ms / 1000,
-        exchange.request_id,
-        exchange.method,
-        exchange.path.decode("latin-1"),
-        exchange.status,
-        exchange.client_ip,
-        duration_ms,
-    )
+    note_key, add_plain = recorder._note_key, recorder._access_log.add_plain
+    for exchange, duration_ms in ended:
+        identity = exchange.identity
+        if note_key is not None and identity is not None and identity.credential is not None:
+            note_key(identity.credential.id, exchange.started_at)
+        add_plain(
+            exchange.started_at + duration_ms / 1000,
+            exchange.request_id,
+            exchange.method,
+            exchange.path.decode("latin-1"),
+            exchange.status,
+            exchange.client_ip,
+            duration_ms,
+        )
 
 
 def main() -> None:

@@ -89,16 +89,15 @@ def spool_in_turns(entries: list[dict[str, Any]], turn: int = TURN_REQUESTS) -> 
     """Spool as the data plane does: what was answered in one turn together, a refusal by itself."""
     from auditlog import recorder
 
-    recorder.start()
     for begin in range(0, len(entries), turn):
-        recorder.hold()
+        allowed = []
         for entry in entries[begin : begin + turn]:
             if entry["decision"] == "allow":
                 key = (entry["principal"], entry["route"], entry["client_ip"])
-                recorder.record_repeating(key, _repeated, entry, _occurrence(entry), b"")
+                allowed.append((key, entry, _occurrence(entry), b""))
             else:
                 recorder.record("request_completed", entry)
-        recorder.release()
+        recorder.record_turn(_repeated, allowed)
     recorder.close()
 
 

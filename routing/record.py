@@ -1,18 +1,19 @@
 """Record what became of an exchange, once: a line of the access log and an audit record (step 9)."""
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
-from auditlog.block import Occurrence
+from auditlog.repeating import Repeating
 from routing.access_log import AccessLog
 from routing.pipeline.authorization import ACTIONS
 from routing.pipeline.errors import AuditUnavailable, BodyTooLarge, GatewayError, Refusal, Unauthenticated
 from routing.pipeline.exchange import Exchange
 
 Audit = Callable[[str, dict[str, Any]], None]
-# key, repeated fields and of what, what is new, query -> plain; see record_repeating in auditlog.recorder
-AuditRepeating = Callable[[Hashable, Callable[[Any], dict[str, Any]], Any, Occurrence, bytes], bool]
+# What is repeated of an exchange, the requests of a turn -> which are plain; see record_turn in auditlog.recorder
+AuditTurn = Callable[[Callable[[Any], dict[str, Any]], Sequence[Repeating]], list[bool]]
 REMEMBERED_AGENT_BYTES = 512
 Settle = Callable[[], Awaitable[None]]
 
@@ -31,19 +32,30 @@ class Recorder:
         settle: Settle | None = None,
         has_room: Callable[[], bool] | None = None,
         note_key: Callable[[int, float], None] | None = None,
-        audit_repeating: AuditRepeating | None = None,
+        audit_turn: AuditTurn | None = None,
     ) -> None:
         self._access_log = access_log
         self._audit = audit
         self._has_room = has_room
         self._note_key = note_key
-        self._audit_repeating = audit_repeating
+        self._audit_turn = audit_turn
+        self._held: list[tuple[Exchange, float]] | None = None
         self.settle = settle
 
     def check_room(self) -> None:
         """Before a request goes upstream. Raises AuditUnavailable where its record couldn't be stored."""
         if self._has_room is not None and not self._has_room():
             raise AuditUnavailable("the audit spool has no room")
+
+    def hold(self) -> None:
+        """Gather completed exchanges until `release`: those of one turn of the loop. Not where the audit is required."""
+        self._held = []
+
+    def release(self) -> None:
+        """Record what was held; to be called before any answer to it goes out."""
+        held, self._held = self._held, None
+        if held and self._audit_turn is not None:
+            self._record_repeating(held, self._audit_turn)
 
     def record(self, exchange: Exchange, error: BaseException | None = None) -> None:
         """Record the exchange as it stands, the first time; `error` is what ended it, if anything did.
@@ -54,8 +66,11 @@ class Recorder:
             return
         exchange.recorded = True
         duration_ms = (perf_counter() - exchange.started) * 1000
-        if error is None and self._audit_repeating is not None and _repeats(exchange):
-            self._record_repeating(exchange, duration_ms, self._audit_repeating)
+        if error is None and self._audit_turn is not None and _repeats(exchange):
+            if self._held is not None:
+                self._held.append((exchange, duration_ms))
+            else:
+                self._record_repeating([(exchange, duration_ms)], self._audit_turn)
             return
         event = "request_completed" if error is None else _event(error)
         if self._access_log is not None:
@@ -75,68 +90,55 @@ class Recorder:
             self._note_key(identity.credential.id, exchange.started_at)
         self._audit(event, _audit_fields(exchange, error, duration_ms))
 
-    def _record_repeating(self, exchange: Exchange, duration_ms: float, audit: AuditRepeating) -> None:
+    def _record_repeating(self, ended: list[tuple[Exchange, float]], audit: AuditTurn) -> None:
         """The usual case: most of what there is to say has been said of a request before."""
-        identity = exchange.identity
-        path = exchange.path.decode("latin-1")
-        now = exchange.started_at + duration_ms / 1000
-        principal = public_id = None
-        if identity is not None:
-            principal = identity.principal_id
-            credential = identity.credential
-            if credential is not None:
-                public_id = credential.public_id
-                if self._note_key is not None:
-                    self._note_key(credential.id, exchange.started_at)
-        upstream = exchange.upstream_seconds
-        plain = False
-        try:
-            plain = audit(
+        note_key = self._note_key
+        requests: list[Repeating] = []
+        for exchange, duration_ms in ended:
+            principal = public_id = None
+            identity = exchange.identity
+            if identity is not None:
+                principal = identity.principal_id
+                credential = identity.credential
+                if credential is not None:
+                    public_id = credential.public_id
+                    if note_key is not None:
+                        note_key(credential.id, exchange.started_at)
+            upstream = exchange.upstream_seconds
+            request_id, trace_id = exchange.request_id, exchange.trace_id
+            key = (
                 # Names and rules are those of the revision: its number stands for all of them.
-                (
-                    exchange.revision,
-                    exchange.route.id,  # type: ignore[union-attr]
-                    exchange.rule,
-                    principal,
-                    public_id,
-                    exchange.method,
-                    exchange.host,
-                    exchange.user_agent,
-                    exchange.client_ip,
-                    exchange.target,
-                ),
-                _repeated_fields,
-                exchange,
-                (
-                    int(now * 1_000_000),
-                    exchange.request_id,
-                    exchange.trace_id,
-                    path,
-                    None,
-                    exchange.status,
-                    exchange.bytes_in,
-                    exchange.bytes_out,
-                    int(duration_ms * 1000),
-                    None if upstream is None else int(upstream * 1_000_000),
-                ),
-                exchange.query,
+                exchange.revision,
+                exchange.route.id,  # type: ignore[union-attr]
+                exchange.rule,
+                principal,
+                public_id,
+                exchange.method,
+                exchange.host,
+                exchange.user_agent,
+                exchange.client_ip,
+                exchange.target,
             )
+            occurrence = (
+                int((exchange.started_at + duration_ms / 1000) * 1_000_000),
+                request_id,
+                # Two ids of a client's are two objects, be they equal.
+                None if trace_id is request_id else trace_id,
+                exchange.path.decode("latin-1"),
+                None,
+                exchange.status,
+                exchange.bytes_in,
+                exchange.bytes_out,
+                int(duration_ms * 1000),
+                None if upstream is None else int(upstream * 1_000_000),
+            )
+            requests.append((key, exchange, occurrence, exchange.query))
+        plain = [False] * len(ended)
+        try:
+            plain = audit(_repeated_fields, requests)
         finally:
             if self._access_log is not None:
-                add = self._access_log.add_plain if plain else self._add_completed
-                add(
-                    now,
-                    exchange.request_id,
-                    exchange.method,
-                    path,
-                    exchange.status,
-                    exchange.client_ip,
-                    duration_ms,
-                )
-
-    def _add_completed(self, now: float, *words: Any) -> None:
-        assert self._access_log is not None
-        self._access_log.add(now, "request_completed", *words)
+                _log_completed(self._access_log, ended, plain)
 
     def record_connected(self, exchange: Exchange) -> None:
         """A WebSocket has been accepted."""
@@ -162,6 +164,24 @@ class Recorder:
                 more,
             )
         self._audit(event, _audit_fields(exchange, None, duration_ms) | more)
+
+
+def _log_completed(access_log: AccessLog, ended: list[tuple[Exchange, float]], plain: list[bool]) -> None:
+    add, add_plain = partial(_add_completed, access_log), access_log.add_plain
+    for (exchange, duration_ms), is_plain in zip(ended, plain, strict=True):
+        (add_plain if is_plain else add)(
+            exchange.started_at + duration_ms / 1000,
+            exchange.request_id,
+            exchange.method,
+            exchange.path.decode("latin-1"),
+            exchange.status,
+            exchange.client_ip,
+            duration_ms,
+        )
+
+
+def _add_completed(access_log: AccessLog, now: float, *words: Any) -> None:
+    access_log.add(now, "request_completed", *words)
 
 
 def _repeats(exchange: Exchange) -> bool:

@@ -99,7 +99,7 @@ def build_runtime(lookup_threads: ThreadPoolExecutor | None = None, usage: KeyUs
     forwarder.settle = recorder.settle
     if not settings.GATEWAY_AUDIT_REQUIRED:
         # Where it is, each answer waits for the word on its own record.
-        forwarder.hold_records, forwarder.release_records = audit.hold, audit.release
+        forwarder.hold_records, forwarder.release_records = recorder.hold, recorder.release
     return Runtime(
         directory=directory,
         forwarder=forwarder,
@@ -122,16 +122,14 @@ def build_recorder(access_log: AccessLog | None, usage: KeyUsage | None = None) 
     """The recorder by the settings: one that counts what it can't store, or one that refuses."""
     note_key = usage.note if usage is not None else None
     if not settings.GATEWAY_AUDIT_REQUIRED:
-        return Recorder(access_log, audit.record, note_key=note_key, audit_repeating=audit.record_repeating)
+        return Recorder(access_log, audit.record, note_key=note_key, audit_turn=audit.record_turn)
     settle = _settle if settings.GATEWAY_AUDIT_FSYNC == "always" else None
-    return Recorder(
-        access_log, _record_or_refuse, settle, audit.has_room, note_key, _record_repeating_or_refuse
-    )
+    return Recorder(access_log, _record_or_refuse, settle, audit.has_room, note_key, _record_turn_or_refuse)
 
 
-def _record_repeating_or_refuse(*request: Any) -> bool:
+def _record_turn_or_refuse(*turn: Any) -> list[bool]:
     try:
-        return audit.record_repeating_required(*request)
+        return audit.record_turn_required(*turn)
     except audit.AuditUnavailable as error:
         raise AuditUnavailable(str(error)) from error
 

@@ -1,6 +1,7 @@
 """What every request of a process shares on its way upstream: pools, turns, and the sweep over what is under way."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
@@ -12,6 +13,8 @@ from routing.upstream.balancer import Balancer
 from routing.upstream.direct_passage import CarryOn, DirectPassage
 from routing.upstream.passage import IDEMPOTENT, Finish, Passage, Receive, Send
 from routing.upstream.pool import Pools
+
+logger = logging.getLogger("gatehouse.forward")
 
 
 class Forwarder:
@@ -101,10 +104,12 @@ class Forwarder:
     def _answer_ready(self) -> None:
         ready, self._ready = self._ready, []
         self.hold_records()
+        recorded = [passage for passage in ready if passage.record()]
         try:
-            recorded = [passage for passage in ready if passage.record()]
-        finally:
             self.release_records()
+        except Exception:
+            # The outermost edge: a fault in one record must not keep the answers of a whole turn.
+            logger.exception("the records of a turn can't be written", extra={"answers": len(recorded)})
         for passage in recorded:
             passage.answer()
 

@@ -19,9 +19,10 @@ from auditlog.delivery import Delivery, Undeliverable
 from auditlog.models import AuditRecord
 from auditlog.reader import next_batch
 from auditlog.redaction import Redaction
+from auditlog.repeating import Repeating
 from auditlog.segment import Frame, read_frames
 from auditlog.spool import segment_paths
-from tests.auditlog.blocks import occurrence, record_turn, words
+from tests.auditlog.blocks import occurrence, record_turn, turn, words
 from tests.auditlog.conftest import MakeRecorder
 from tests.auditlog.spooled import spooled_frames, spooled_records
 
@@ -29,8 +30,9 @@ CHAIN = "018f3f3e-7c52-7f0a-9a3e-3f2a7a1b2c3d"
 PLAIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters='"\\'), max_size=40)
 OCCURRENCES = st.tuples(
     st.integers(1_600_000_000_000_000, 4_000_000_000_000_000),
-    PLAIN,
-    PLAIN,
+    PLAIN.filter(len),
+    # Never the request id: that is said by None.
+    st.none() | PLAIN.map(lambda text: "t" * 41 + text),
     PLAIN,
     st.none() | PLAIN,
     st.integers(100, 999),
@@ -172,34 +174,37 @@ def test_turn_is_one_frame_linked_like_any_other(make_recorder: MakeRecorder, sp
     assert recorder.counters()["recorded"] == 8
 
 
-def test_what_is_held_is_stored_by_the_release_alone(make_recorder: MakeRecorder, spool: Path) -> None:
-    recorder = make_recorder()
-    recorder.hold()
-    recorder.record_repeating("k", words, "alice", occurrence(1), b"")
-    assert spooled_records(spool, "request_completed") == []
-    # Another thread of the process records meanwhile: numbers are given when a record is stored.
-    recorder.record("login_failed", {"principal": "eve"})
-    recorder.release()
-    assert [record["event"] for record in spooled_records(spool)] == [
-        "chain_opened",
-        "login_failed",
-        "request_completed",
-    ]
-    recorder.record_repeating("k", words, "alice", occurrence(2), b"")
-    assert len(spooled_records(spool, "request_completed")) == 2
-
-
 def test_words_that_are_not_plain_get_a_record_of_their_own(make_recorder: MakeRecorder, spool: Path) -> None:
     recorder = make_recorder()
-    recorder.hold()
-    assert recorder.record_repeating("k", words, "alice", occurrence(0), b"") == (True, True)
-    suspicious = occurrence(1, path="/token=hunter2")
-    assert recorder.record_repeating("k", words, "alice", suspicious, b"") == (True, False)
-    assert recorder.record_repeating("k", words, "alice", occurrence(2), b"token=hunter2") == (True, True)
-    recorder.release()
-    paths = {record["path"] for record in spooled_records(spool, "request_completed")}
-    assert paths == {"/api/orders/7", "/token=***"}
+    plain, suspicious = occurrence(0), occurrence(1, path="/token=hunter2")
+    requests: list[Repeating] = [
+        ("k", "alice", plain, b""),
+        ("k", "alice", suspicious, b""),
+        ("k", "alice", occurrence(2), b"token=hunter2"),
+    ]
+    assert recorder.record_turn(words, requests) == (True, [True, False, True])
+    records = spooled_records(spool, "request_completed")
+    assert {record["path"] for record in records} == {"/api/orders/7", "/token=***"}
+    assert ["block" in record for record in records].count(True) == 2
     assert b"hunter2" not in b"".join(path.read_bytes() for path in segment_paths(spool))
+
+
+def test_request_that_can_not_be_worked_out_is_counted_and_the_others_are_stored(
+    make_recorder: MakeRecorder, spool: Path
+) -> None:
+    def sometimes(principal: str) -> dict[str, Any]:
+        return words(principal) if principal != "eve" else {}[principal]
+
+    recorder = make_recorder()
+    requests = turn(range(6), principals=("alice", "eve", "bob"))
+    assert recorder.record_turn(sometimes, requests) == (False, [True, False, True] * 2)
+    assert recorder.counters()["dropped"] == 2
+    assert len(spooled_records(spool, "request_completed")) == 4
+
+
+def test_turn_without_a_request_stores_nothing(make_recorder: MakeRecorder, spool: Path) -> None:
+    assert make_recorder().record_turn(words, []) == (True, [])
+    assert spooled_frames(spool) == []
 
 
 def test_turn_that_is_too_large_becomes_several_blocks(make_recorder: MakeRecorder, spool: Path) -> None:
@@ -218,39 +223,28 @@ def test_turn_that_is_too_large_becomes_several_blocks(make_recorder: MakeRecord
         os.close(descriptor)
 
 
-def test_long_turn_is_stored_before_it_grows_without_bound(make_recorder: MakeRecorder, spool: Path) -> None:
+def test_long_turn_becomes_blocks_of_a_bounded_size(make_recorder: MakeRecorder, spool: Path) -> None:
     recorder = make_recorder(segment_bytes=1 << 20)
-    recorder.hold()
-    for number in range(block.MOST_RECORDS + 3):
-        recorder.record_repeating("k", words, "alice", occurrence(number), b"")
-    stored = spooled_records(spool, "request_completed")
-    assert len(stored) == block.MOST_RECORDS
-    recorder.release()
-    assert len(spooled_records(spool, "request_completed")) == block.MOST_RECORDS + 3
+    record_turn(recorder, 2 * block.MOST_RECORDS + 3)
+    counts = {record["block"][1] for record in spooled_records(spool, "request_completed")}
+    assert counts == {block.MOST_RECORDS, 3}
 
 
 def test_block_that_finds_no_room_is_counted_record_by_record(
     make_recorder: MakeRecorder, spool: Path
 ) -> None:
     recorder = make_recorder(limit_bytes=1)
-    recorder.hold()
-    for number in range(5):
-        recorder.record_repeating("k", words, "alice", occurrence(number), b"")
-    recorder.release()
+    assert recorder.record_turn(words, turn(range(5)))[0] is False
     assert recorder.counters()["dropped"] == 5
     assert spooled_frames(spool) == []
 
 
 def test_many_different_words_are_forgotten_without_harm(make_recorder: MakeRecorder, spool: Path) -> None:
     recorder = make_recorder(segment_bytes=1 << 20)
-    for turn in range(30):
-        recorder.hold()
-        for number in range(100):
-            name = f"user{turn * 100 + number}"
-            # Each twice in its turn: a text of words must not stand in a block again.
-            for _ in range(2):
-                recorder.record_repeating(name, words, name, occurrence(number), b"")
-        recorder.release()
+    for number in range(30):
+        users = [f"user{number * 100 + user}" for user in range(100)]
+        # Each twice in its turn: a text of words must not stand in a block again.
+        recorder.record_turn(words, turn([n for n in range(100) for _ in range(2)], users))
     for path in segment_paths(spool):
         descriptor = os.open(path, os.O_RDONLY)
         for frame in read_frames(descriptor, 0, 1 << 30).frames:
@@ -344,11 +338,10 @@ def test_threads_that_record_beside_the_loop_lose_nothing(
             recorder.record("request_completed", addressed(7))
 
     def loop() -> None:
-        for turn in range(1000):
-            recorder.hold()
-            for number in range(10):
-                recorder.record_repeating(number, addressed, turn * 10 + number, occurrence(number), b"")
-            recorder.release()
+        for first in range(0, 10_000, 10):
+            recorder.record_turn(
+                addressed, [(number, first + number, occurrence(number), b"") for number in range(10)]
+            )
 
     the_loop = threading.Thread(target=loop)
     other = threading.Thread(target=beside)

@@ -256,3 +256,18 @@ def test_answer_that_cannot_be_recorded_is_not_sent() -> None:
             assert made.busy() == 0
 
     run(scenario())
+
+
+def test_fault_in_the_records_of_a_turn_keeps_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with gateway(answer_ok) as (made, served, _):
+            await warm(served, 2)
+            made.forwarder.release_records = lambda: 1 / 0  # type: ignore[assignment,return-value]
+            clients = [await served.connect() for _ in range(2)]
+            for client in clients:
+                client.send(GET)
+            assert [await client.answer() for client in clients] == [(200, b"ok")] * 2
+            assert made.busy() == 0
+
+    run(scenario())
+    assert "ZeroDivisionError" in caplog.text
