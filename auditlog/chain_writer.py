@@ -107,24 +107,31 @@ class Recorder:
 
     def record_turn(
         self, repeated: Callable[[Any], dict[str, Any]], requests: Sequence[Repeating]
-    ) -> tuple[bool, list[bool]]:
+    ) -> tuple[bool, list[int]]:
         """Store the requests that were answered in one turn of the loop, before an answer goes out; never raises.
 
-        Whether all were stored, and of each whether its words are plain (RepeatingRecords.note).
+        Whether all were stored, and the positions of those whose words are not plain (RepeatingRecords.note).
         """
-        stored, plain = True, list[bool]()
+        if len(requests) > MOST_RECORDS:
+            return self._record_long_turn(repeated, requests)
+        alone, words, which, occurrences = self._notes.note(repeated, requests)
+        stored = True
+        if which:
+            with self._lock:
+                stored = self._store_block(words, which, occurrences)
+        for position in alone:
+            stored = self._record_alone(repeated, requests[position]) and stored
+        return stored, alone
+
+    def _record_long_turn(
+        self, repeated: Callable[[Any], dict[str, Any]], requests: Sequence[Repeating]
+    ) -> tuple[bool, list[int]]:
+        stored, alone = True, list[int]()
         for first in range(0, len(requests), MOST_RECORDS):
-            part = requests[first : first + MOST_RECORDS]
-            noted = self._notes.note(repeated, part)
-            words, which, occurrences = self._notes.take()
-            if which:
-                with self._lock:
-                    stored &= self._store_block(words, which, occurrences)
-            if len(which) < len(part):
-                for request, is_noted in zip(part, noted, strict=True):
-                    stored = (is_noted or self._record_alone(repeated, request)) and stored
-            plain += noted
-        return stored, plain
+            part_stored, part_alone = self.record_turn(repeated, requests[first : first + MOST_RECORDS])
+            stored &= part_stored
+            alone += [first + position for position in part_alone]
+        return stored, alone
 
     def _record_alone(self, repeated: Callable[[Any], dict[str, Any]], request: Repeating) -> bool:
         _, subject, occurrence, query = request

@@ -35,8 +35,11 @@ def record(event: str, fields: dict[str, Any], now: float | None = None) -> None
     (_recorder or start()).record(event, fields, now)
 
 
-def record_turn(repeated: Callable[[Any], dict[str, Any]], requests: Sequence[Repeating]) -> list[bool]:
-    """Record the requests of one turn of the loop (see Recorder.record_turn): of each, if its words are plain."""
+def record_turn(repeated: Callable[[Any], dict[str, Any]], requests: Sequence[Repeating]) -> list[int]:
+    """Record the requests of one turn of the loop: the positions of those whose words are not plain.
+
+    See Recorder.record_turn.
+    """
     return (_recorder or start()).record_turn(repeated, requests)[1]
 
 
@@ -54,12 +57,12 @@ def sign() -> None:
 
 def record_turn_required(
     repeated: Callable[[Any], dict[str, Any]], requests: Sequence[Repeating]
-) -> list[bool]:
+) -> list[int]:
     """The same for requests that must not go unrecorded. Raises AuditUnavailable when one isn't stored."""
-    stored, plain = (_recorder or start()).record_turn(repeated, requests)
+    stored, not_plain = (_recorder or start()).record_turn(repeated, requests)
     if not stored:
         raise AuditUnavailable("the audit record can't be stored")
-    return plain
+    return not_plain
 
 
 def has_room() -> bool:

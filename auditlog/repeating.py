@@ -32,15 +32,16 @@ class Words:
 
 
 class Noted(NamedTuple):
-    """What becomes of a turn's notes: see auditlog.block."""
+    """A turn: positions of the requests that can't be part of its block, and the block (see auditlog.block)."""
 
+    alone: list[int]
     words: list[Fragment]
     which: list[int]
     occurrences: list[Occurrence]
 
 
 class RepeatingRecords:
-    """The notes of one turn of the loop. Used by the thread of the loop alone."""
+    """Makes a turn of the loop one block. Used by the thread of the loop alone."""
 
     def __init__(self, encoder: RecordEncoder) -> None:
         self._encoder = encoder
@@ -50,63 +51,57 @@ class RepeatingRecords:
         self._by_text: dict[bytes, Words] = {}
         self._clean_paths: set[str] = set()
         self._turn = 0
-        self._noted = Noted([], [], [])
 
-    def note(
-        self,
-        repeated: Callable[[Any], dict[str, Any]],
-        requests: Iterable[Repeating],
-    ) -> list[bool]:
-        """Note requests; of each, whether it could be: else its words are not plain (long, strange, suspicious).
+    def note(self, repeated: Callable[[Any], dict[str, Any]], requests: Iterable[Repeating]) -> Noted:
+        """Note the requests of one turn, but those whose words are not plain (long, strange, suspicious).
 
         What a request's key stands for is worked out once, by `repeated(subject)`. One loop over all: a
         request's note costs less than the calls to make it would.
         """
         remembered, clean_paths, turn = self._remembered, self._clean_paths, self._turn
-        texts, which, occurrences = self._noted
-        plain = []
+        texts: list[Fragment] = []
+        which: list[int] = []
+        occurrences: list[Occurrence] = []
+        alone: list[int] = []
         for key, subject, occurrence, query in requests:
             try:
                 words = remembered.get(key)
                 if words is None:
                     words = self._remember(key, repeated(subject))
-                request_id, trace_id, path = occurrence[1], occurrence[2], occurrence[3]
-                if (
-                    words.text is None
-                    or (path not in clean_paths and not self._is_clean_path(path))
-                    or (trace_id is not None and not self._are_clean_ids(request_id, trace_id))
+                if words.text is None or (
+                    occurrence[3] not in clean_paths and not self._is_clean_path(occurrence[3])
                 ):
-                    plain.append(False)
+                    alone.append(len(which) + len(alone))
                     continue
-                if trace_id == request_id:
-                    occurrence = (*occurrence[:2], None, *occurrence[3:])
-                if query:
-                    redacted = self._redaction.query(query)
-                    if len(redacted) > FIELD_LIMITS["query"] or not is_plain(redacted):
-                        plain.append(False)
-                        continue
-                    occurrence = (*occurrence[:4], redacted, *occurrence[5:])
+                if occurrence[2] is not None or query:
+                    occurrence = self._without_secrets(occurrence, query)
             except Exception:
-                # Recorded by itself it shows again, and is told there.
-                plain.append(False)
+                # A text that may not stand here; a fault shows again where the request is recorded alone.
+                alone.append(len(which) + len(alone))
                 continue
             if words.turn != turn:
                 words.turn, words.index = turn, len(texts)
                 texts.append(words.text)
             which.append(words.index)
             occurrences.append(occurrence)
-            plain.append(True)
-        return plain
-
-    def take(self) -> Noted:
-        """The notes so far; the next turn begins."""
-        noted, self._noted = self._noted, Noted([], [], [])
         self._turn += 1
         # Not within a turn: words that were forgotten there would stand twice in its block.
-        if len(self._remembered) > WORDS_REMEMBERED:
-            self._remembered.clear()
+        if len(remembered) > WORDS_REMEMBERED:
+            remembered.clear()
             self._by_text.clear()
-        return noted
+        return Noted(alone, texts, which, occurrences)
+
+    def _without_secrets(self, occurrence: Occurrence, query: bytes) -> Occurrence:
+        """With the redacted query. Raises ValueError when one of its texts is not plain."""
+        at, request_id, trace_id, path, _, *rest = occurrence
+        if trace_id is not None and not self._are_clean_ids(request_id, trace_id):
+            raise ValueError("an id that can't be written as it is")
+        redacted = None
+        if query:
+            redacted = self._redaction.query(query)
+            if len(redacted) > FIELD_LIMITS["query"] or not is_plain(redacted):
+                raise ValueError("a query that can't be written as it is")
+        return (at, request_id, None if trace_id == request_id else trace_id, path, redacted, *rest)  # type: ignore[return-value]
 
     def _remember(self, key: Hashable, fields: dict[str, Any]) -> Words:
         opening = self._encoder.opening(EVENT, 0.0, 0)

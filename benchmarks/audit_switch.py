@@ -90,12 +90,12 @@ def install(switch: Switch) -> None:
 
 def _write_lines_only(recorder: Any, ended: list[tuple[Any, float]]) -> None:
     """What `Recorder._record_repeating` does besides the audit."""
-    note_key, add_plain = recorder._note_key, recorder._access_log.add_plain
+    note_key, add_completed = recorder._note_key, recorder._access_log.add_completed
     for exchange, duration_ms in ended:
         identity = exchange.identity
         if note_key is not None and identity is not None and identity.credential is not None:
             note_key(identity.credential.id, exchange.started_at)
-        add_plain(
+        add_completed(
             exchange.started_at + duration_ms / 1000,
             exchange.request_id,
             exchange.method,
@@ -103,6 +103,7 @@ def _write_lines_only(recorder: Any, ended: list[tuple[Any, float]]) -> None:
             exchange.status,
             exchange.client_ip,
             duration_ms,
+            True,
         )
 
 

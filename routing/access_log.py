@@ -88,7 +88,7 @@ class AccessLog:
             return
         self._noted.append((now, event, request_id, method, path, status, client_ip, duration_ms, extra))
 
-    def add_plain(
+    def add_completed(
         self,
         now: float,
         request_id: str,
@@ -97,9 +97,10 @@ class AccessLog:
         status: int,
         client_ip: str,
         duration_ms: float,
+        is_plain: bool,
     ) -> None:
-        """Note a request that was answered and whose words hold neither secrets nor anything to escape."""
-        if not self._as_json or len(self._noted) >= BATCH_LIMIT:
+        """Note a request that was answered; plain: its words hold neither secrets nor anything to escape."""
+        if not is_plain or not self._as_json or len(self._noted) >= BATCH_LIMIT:
             self.add(now, "request_completed", request_id, method, path, status, client_ip, duration_ms)
             return
         self._noted.append(

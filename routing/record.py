@@ -1,7 +1,6 @@
 """Record what became of an exchange, once: a line of the access log and an audit record (step 9)."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -12,8 +11,8 @@ from routing.pipeline.errors import AuditUnavailable, BodyTooLarge, GatewayError
 from routing.pipeline.exchange import Exchange
 
 Audit = Callable[[str, dict[str, Any]], None]
-# What is repeated of an exchange, the requests of a turn -> which are plain; see record_turn in auditlog.recorder
-AuditTurn = Callable[[Callable[[Any], dict[str, Any]], Sequence[Repeating]], list[bool]]
+# What is repeated of an exchange, the requests of a turn -> which are not plain; see auditlog.recorder.record_turn
+AuditTurn = Callable[[Callable[[Any], dict[str, Any]], Sequence[Repeating]], list[int]]
 REMEMBERED_AGENT_BYTES = 512
 Settle = Callable[[], Awaitable[None]]
 
@@ -133,12 +132,12 @@ class Recorder:
                 None if upstream is None else int(upstream * 1_000_000),
             )
             requests.append((key, exchange, occurrence, exchange.query))
-        plain = [False] * len(ended)
+        not_plain: Sequence[int] = range(len(ended))
         try:
-            plain = audit(_repeated_fields, requests)
+            not_plain = audit(_repeated_fields, requests)
         finally:
             if self._access_log is not None:
-                _log_completed(self._access_log, ended, plain)
+                _log_completed(self._access_log, ended, not_plain)
 
     def record_connected(self, exchange: Exchange) -> None:
         """A WebSocket has been accepted."""
@@ -166,10 +165,12 @@ class Recorder:
         self._audit(event, _audit_fields(exchange, None, duration_ms) | more)
 
 
-def _log_completed(access_log: AccessLog, ended: list[tuple[Exchange, float]], plain: list[bool]) -> None:
-    add, add_plain = partial(_add_completed, access_log), access_log.add_plain
-    for (exchange, duration_ms), is_plain in zip(ended, plain, strict=True):
-        (add_plain if is_plain else add)(
+def _log_completed(
+    access_log: AccessLog, ended: list[tuple[Exchange, float]], not_plain: Sequence[int]
+) -> None:
+    add_completed = access_log.add_completed
+    for position, (exchange, duration_ms) in enumerate(ended):
+        add_completed(
             exchange.started_at + duration_ms / 1000,
             exchange.request_id,
             exchange.method,
@@ -177,11 +178,8 @@ def _log_completed(access_log: AccessLog, ended: list[tuple[Exchange, float]], p
             exchange.status,
             exchange.client_ip,
             duration_ms,
+            position not in not_plain,
         )
-
-
-def _add_completed(access_log: AccessLog, now: float, *words: Any) -> None:
-    access_log.add(now, "request_completed", *words)
 
 
 def _repeats(exchange: Exchange) -> bool:

@@ -182,7 +182,7 @@ def test_words_that_are_not_plain_get_a_record_of_their_own(make_recorder: MakeR
         ("k", "alice", suspicious, b""),
         ("k", "alice", occurrence(2), b"token=hunter2"),
     ]
-    assert recorder.record_turn(words, requests) == (True, [True, False, True])
+    assert recorder.record_turn(words, requests) == (True, [1])
     records = spooled_records(spool, "request_completed")
     assert {record["path"] for record in records} == {"/api/orders/7", "/token=***"}
     assert ["block" in record for record in records].count(True) == 2
@@ -197,7 +197,7 @@ def test_request_that_can_not_be_worked_out_is_counted_and_the_others_are_stored
 
     recorder = make_recorder()
     requests = turn(range(6), principals=("alice", "eve", "bob"))
-    assert recorder.record_turn(sometimes, requests) == (False, [True, False, True] * 2)
+    assert recorder.record_turn(sometimes, requests) == (False, [1, 4])
     assert recorder.counters()["dropped"] == 2
     assert len(spooled_records(spool, "request_completed")) == 4
 

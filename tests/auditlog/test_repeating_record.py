@@ -105,13 +105,12 @@ class Both:
     def _never(self, event: str, fields: dict[str, Any]) -> None:
         raise AssertionError("this request repeats")
 
-    def _repeating(self, repeated: Any, requests: Sequence[Repeating]) -> list[bool]:
+    def _repeating(self, repeated: Any, requests: Sequence[Repeating]) -> list[int]:
         assert self._exchange is not None
         ((_, subject, occurrence, query),) = requests
         now = occurrence[0] / 1_000_000
-        plain = self.notes.note(repeated, requests)
-        if plain == [True]:
-            words, which, occurrences = self.notes.take()
+        alone, words, which, occurrences = self.notes.note(repeated, requests)
+        if not alone:
             body = block.encode(self.encoder.source(), 5, words, which, occurrences)
             (record,) = block.expand(Frame(bytes(32), body))
             line = record.body
@@ -121,7 +120,7 @@ class Both:
             )
         fields = _audit_fields(self._exchange, None, occurrence[8] / 1000)
         self.lines.append((line, self.plain.encode("request_completed", fields, now, 5)))
-        return plain
+        return alone
 
 
 def _said(line: bytes) -> dict[str, Any]:
@@ -204,7 +203,7 @@ def test_plain_line_of_the_access_log_is_the_one_that_any_event_gets(made: Excha
     redaction = REDACTIONS["usual"]
     notes = RepeatingRecords(RecordEncoder("node-1", CHAIN, redaction))
     log = AccessLog(redact=redaction.log_words)
-    Recorder(log, lambda event, fields: None, audit_turn=notes.note).record(made)
+    Recorder(log, lambda event, fields: None, audit_turn=lambda *turn: notes.note(*turn).alone).record(made)
     (noted,) = log._noted
     line = noted if isinstance(noted, str) else log._line(noted)
     now = orjson.loads(line)
