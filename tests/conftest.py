@@ -31,9 +31,12 @@ pytest_plugins = [
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
     """A test with real commits empties every table at its end: put back the rows that migrations made."""
     yield
+    if nextitem is None:
+        # The run is over, and its database is gone already.
+        return
     marker = item.get_closest_marker("django_db")
     if not (marker and marker.kwargs.get("transaction")) and "transactional_db" not in item.fixturenames:
         return
