@@ -1,5 +1,6 @@
 """Record what became of an exchange, once: a line of the access log and an audit record (step 9)."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any
@@ -9,6 +10,8 @@ from routing.access_log import AccessLog
 from routing.pipeline.authorization import ACTIONS
 from routing.pipeline.errors import AuditUnavailable, BodyTooLarge, GatewayError, Refusal, Unauthenticated
 from routing.pipeline.exchange import Exchange
+
+logger = logging.getLogger("gatehouse.audit")
 
 Audit = Callable[[str, dict[str, Any]], None]
 # What is repeated of an exchange, the requests of a turn -> which are not plain; see auditlog.recorder.record_turn
@@ -91,6 +94,19 @@ class Recorder:
 
     def _record_repeating(self, ended: list[tuple[Exchange, float]], audit: AuditTurn) -> None:
         """The usual case: most of what there is to say has been said of a request before."""
+        try:
+            requests = self._requests_of(ended)
+        except Exception as error:
+            self._record_apart(ended, audit, error)
+            return
+        not_plain: Sequence[int] = range(len(ended))
+        try:
+            not_plain = audit(_repeated_fields, requests)
+        finally:
+            if self._access_log is not None:
+                _log_completed(self._access_log, ended, not_plain)
+
+    def _requests_of(self, ended: list[tuple[Exchange, float]]) -> list[Repeating]:
         note_key = self._note_key
         requests: list[Repeating] = []
         for exchange, duration_ms in ended:
@@ -132,12 +148,18 @@ class Recorder:
                 None if upstream is None else int(upstream * 1_000_000),
             )
             requests.append((key, exchange, occurrence, exchange.query))
-        not_plain: Sequence[int] = range(len(ended))
-        try:
-            not_plain = audit(_repeated_fields, requests)
-        finally:
-            if self._access_log is not None:
-                _log_completed(self._access_log, ended, not_plain)
+        return requests
+
+    def _record_apart(self, ended: list[tuple[Exchange, float]], audit: AuditTurn, error: Exception) -> None:
+        """None of these is stored, as one can't be put into words: the others are, and of it what is sure."""
+        if len(ended) > 1:
+            for one in ended:
+                self._record_repeating([one], audit)
+            return
+        ((exchange, _),) = ended
+        logger.error("a request can't be recorded as it was", exc_info=error)
+        fields = {"request_id": exchange.request_id, "status": exchange.status}
+        self._audit("request_completed", fields | {"reason": f"recorded in part: {type(error).__name__}"})
 
     def record_connected(self, exchange: Exchange) -> None:
         """A WebSocket has been accepted."""

@@ -10,6 +10,7 @@ from routing.pipeline import errors as module
 from routing.pipeline.errors import GatewayError, MethodNotAllowed, Unauthenticated, Unavailable
 from routing.pipeline.exchange import Exchange
 from routing.record import Recorder
+from tests.routing.rows import compiled, route_row, service_row
 
 # class, status, code, event in the log
 TABLE: dict[str, tuple[int, str, str]] = {
@@ -141,3 +142,24 @@ def test_completed_request_says_who_what_and_where() -> None:
         "target": "http://a.test",
     }
     assert {name: fields[name] for name in expected} == expected
+
+
+def test_exchange_that_can_not_be_put_into_words_takes_no_other_of_its_turn_along() -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    stored: list[str] = []
+
+    def store(repeated: Any, requests: Any) -> list[int]:
+        stored.extend(occurrence[1] for _, _, occurrence, _ in requests)
+        return []
+
+    recorder = Recorder(None, lambda *event: told.append(event), audit_turn=store)
+    recorder.hold()
+    for number, seconds in enumerate((0.1, float("nan"), 0.2)):
+        exchange = Exchange("GET", b"/orders", b"")
+        exchange.request_id, exchange.status, exchange.upstream_seconds = f"request-{number}", 200, seconds
+        exchange.route = compiled(route_row("orders", "/"), service_row(1, "http://127.0.0.1:1"))
+        recorder.record(exchange)
+    recorder.release()
+    assert stored == ["request-0", "request-2"]
+    fields = {"request_id": "request-1", "status": 200, "reason": "recorded in part: ValueError"}
+    assert told == [("request_completed", fields)]
